@@ -1,0 +1,1 @@
+"""Cohort: who is who, what may be known when, and who is held out. What the items contain is for the features."""

@@ -1,0 +1,1 @@
+"""Explain: attribution, modality contribution, and how far to believe them. Pages are for the reports."""

@@ -1,0 +1,207 @@
+"""Sources: what arrives in a delivery, in which format, and which column means what.
+
+A source reads one kind of record. All paths are glob patterns relative to the delivery's folder. What a record is
+depends on the kind: a DICOM file, a row of a table, a FHIR resource, a sample of a matrix, a variant of a MAF.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from clinical_mm.study.base import Column, Settings
+
+Glob = Annotated[str, Field(min_length=1, description="glob pattern, relative to the delivery's folder")]
+
+
+class TableFormat(Settings):
+    """How a delimited table is written. Parquet needs none of it; compression follows the file's ending."""
+
+    delimiter: str | None = Field(None, description="default: a tab for .tsv, .txt and .maf, else a comma")
+    encoding: str = Field(
+        "utf-8", description="a file that does not decode in it is quarantined, never guessed"
+    )
+    comment: str | None = Field(
+        None, min_length=1, max_length=1, description="lines that begin with it are skipped"
+    )
+
+
+class TimeFormat(Settings):
+    """How times are written where they are not ISO 8601, and the zone of those that name none."""
+
+    format: str | None = Field(None, description="strptime format; default ISO 8601")
+    timezone: str | None = Field(
+        None, description="IANA zone of the hospital; times with an offset are converted to it (default: UTC)"
+    )
+
+
+class _Source(Settings):
+    path: Glob
+    is_required: bool = Field(True, description="whether a delivery in which no file matches is an error")
+
+
+class _TableSource(_Source):
+    table: TableFormat = TableFormat()
+    time: TimeFormat = TimeFormat()
+
+
+class NotesTableSource(_TableSource):
+    """Clinical notes, one row each, in CSV or Parquet."""
+
+    kind: Literal["notes_table"]
+    patient_id: Column
+    text: Column
+    note_id: Column | None = Field(None, description="default: the hash of patient, time, type and text")
+    available_time: Column | None = Field(
+        None, description="when the note could be read (storetime, not the event)"
+    )
+    event_time: Column | None = Field(None, description="when that happened which the note tells of")
+    note_type: Column | None = None
+    status: Column | None = Field(None, description="final, amended, corrected, entered-in-error …")
+    is_timeless: bool = Field(False, description="the notes carry no time and may be read at any index time")
+
+    @model_validator(mode="after")
+    def _time_is_declared(self) -> "NotesTableSource":
+        if self.available_time is None and not self.is_timeless:
+            raise ValueError("names no available_time: name the column, or declare is_timeless: true")
+        return self
+
+
+class NotesFhirSource(_Source):
+    """FHIR R4 DocumentReference and DiagnosticReport resources as NDJSON."""
+
+    kind: Literal["notes_fhir"]
+    time: TimeFormat = TimeFormat()
+
+
+class DicomSource(_Source):
+    """DICOM files in a folder, in any order and under any name; `**/*` takes all below it."""
+
+    kind: Literal["dicom"]
+    path: Glob = "**/*"
+    is_timeless: bool = Field(False, description="studies without a date may be read at any index time")
+    modalities: tuple[str, ...] = Field((), description="(0008,0060) values to read; default: all images")
+
+
+class GenomicsMatrixSource(_TableSource):
+    """A numeric matrix: expression, copy number, methylation, or indicators."""
+
+    kind: Literal["genomics_matrix"]
+    samples: Literal["rows", "columns"]
+    sample_id: Column | None = Field(
+        None,
+        description="samples in rows: the column that names the sample; in columns: that names the feature",
+    )
+    patient_id: Column | None = Field(
+        None, description="samples in rows: the patient; default: the sample's id"
+    )
+    features: str = Field(".*", description="regular expression: the columns (or rows) that are features")
+    excluded: tuple[Column, ...] = Field((), description="columns that are no features, whatever matches")
+    available_time: Column | None = None
+    is_timeless: bool = Field(
+        True, description="measured values that hold at any index time (germline, a biopsy)"
+    )
+    transform: Literal["none", "log2p1"] = "none"
+
+
+class GenomicsMafSource(_TableSource):
+    """Somatic mutations in MAF; every gene becomes the number of its non-silent variants in a sample."""
+
+    kind: Literal["genomics_maf"]
+    sample_id: Column = "Tumor_Sample_Barcode"
+    gene: Column = "Hugo_Symbol"
+    classification: Column = "Variant_Classification"
+    silent: tuple[str, ...] = ("Silent", "Intron", "3'UTR", "5'UTR", "3'Flank", "5'Flank", "IGR", "RNA")
+    sequenced: Glob | None = Field(
+        None,
+        description="text file of all sequenced sample ids: those without a variant are zero, not missing",
+    )
+    is_timeless: bool = True
+
+
+class NumberVariable(Settings):
+    """A number with its unit and the range outside which a value cannot be true."""
+
+    type: Literal["number"] = "number"
+    column: Column | None = Field(None, description="default: the variable's name")
+    unit: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+class CategoryVariable(Settings):
+    """A category with its levels; a value that is none of them is quarantined."""
+
+    type: Literal["category"]
+    column: Column | None = Field(None, description="default: the variable's name")
+    levels: tuple[str, ...] = Field(min_length=1)
+
+
+Variable = Annotated[NumberVariable | CategoryVariable, Field(discriminator="type")]
+
+
+class _VariablesSource(_TableSource):
+    patient_id: Column
+    variables: dict[str, Variable] = Field(min_length=1)
+    missing_values: tuple[str, ...] = Field(
+        ("", "NA", "NaN", "nan", "null", "None"), description="read as absent"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _type_defaults_to_number(cls, data: object) -> object:
+        if isinstance(data, dict) and isinstance(data.get("variables"), dict):
+            filled = {
+                name: ({"type": "number", **(v or {})} if v is None or isinstance(v, dict) else v)
+                for name, v in data["variables"].items()
+            }
+            return {**data, "variables": filled}
+        return data
+
+
+class ClinicalSource(_VariablesSource):
+    """Structured covariates: age, sex, laboratory values; one row a patient, or a patient and time."""
+
+    kind: Literal["clinical"]
+    available_time: Column | None = None
+    is_timeless: bool = Field(
+        False, description="the values hold at any index time (sex, age at the index time)"
+    )
+
+    @model_validator(mode="after")
+    def _time_is_declared(self) -> "ClinicalSource":
+        if self.available_time is None and not self.is_timeless:
+            raise ValueError("names no available_time: name the column, or declare is_timeless: true")
+        return self
+
+
+class OutcomesSource(_VariablesSource):
+    """What is to be predicted: one row a patient, with the index time from which it is predicted."""
+
+    kind: Literal["outcomes"]
+    index_time: Column | None = Field(None, description="the moment at which the prediction is made")
+
+
+Source = Annotated[
+    NotesTableSource
+    | NotesFhirSource
+    | DicomSource
+    | GenomicsMatrixSource
+    | GenomicsMafSource
+    | ClinicalSource
+    | OutcomesSource,
+    Field(discriminator="kind"),
+]
+
+STAGE_OF_KIND = {
+    "notes_table": "notes",
+    "notes_fhir": "notes",
+    "dicom": "imaging",
+    "genomics_matrix": "genomics",
+    "genomics_maf": "genomics",
+    "clinical": "clinical",
+    "outcomes": "outcomes",
+}
+"""Which ingest stage reads a kind of source."""
+
+STAGES = ("notes", "imaging", "genomics", "clinical", "outcomes")
+"""The ingest stages, each one table family of the store and one Dagster asset."""

@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: install demo ui test test-fast lint format constraints clean
+.PHONY: install demo ui test test-fast lint format docs constraints clean
 
 install: $(STAMP)
 
@@ -46,6 +46,9 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
+
+docs: $(STAMP)
+	$(BIN)/clinical-mm options > docs/study-file.md
 
 # Resolve the newest versions that the ranges of pyproject.toml admit, and pin them.
 constraints:

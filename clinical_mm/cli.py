@@ -90,6 +90,14 @@ def init(
 
 
 @app.command()
+def options() -> None:
+    """Print every option of the study file, with its type and default, as Markdown."""
+    from clinical_mm.study.reference import reference
+
+    typer.echo(reference())
+
+
+@app.command()
 def check(study: StudyOption = _STUDY) -> None:
     """Validate the study file against the actual files; lists all that is wrong at once."""
     from clinical_mm.check import check_study

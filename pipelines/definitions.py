@@ -4,6 +4,7 @@ import dagster as dg
 
 import assets
 from assets import text_encoder
+from assets.ingest import delivery
 from pipelines.jobs import JOBS
 from pipelines.resources import resources
 from pipelines.schedules import SCHEDULES
@@ -17,7 +18,7 @@ def defs() -> dg.Definitions:
     if not text_encoder.IS_DECLARED:
         found = [a for a in found if a is not text_encoder.text_encoder]
     return dg.Definitions(
-        assets=found,
+        assets=[delivery, *found],
         jobs=JOBS,
         schedules=SCHEDULES,
         sensors=SENSORS,

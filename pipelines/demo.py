@@ -83,7 +83,7 @@ def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, job: str, pa
     begun = time.perf_counter()
     quiet = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
     with progress_bars():
-        outcome = definitions.get_job_def(job).execute_in_process(
+        outcome = definitions.resolve_job_def(job).execute_in_process(
             instance=instance, partition_key=partition, run_config=quiet, raise_on_error=False
         )
     steps = len(outcome.get_asset_materialization_events())

@@ -2,19 +2,15 @@
 
 import dagster as dg
 
-from assets.partitions import DELIVERIES, TASKS
-
 ingest_delivery = dg.define_asset_job(
     "ingest_delivery",
     selection=dg.AssetSelection.groups("ingest").materializable(),
-    partitions_def=DELIVERIES,
     description="Read one delivery into the store.",
 )
 
 refresh_and_score = dg.define_asset_job(
     "refresh_and_score",
     selection=dg.AssetSelection.assets("links", "cohort", "scores"),
-    partitions_def=TASKS,
     description="Bring the cohort of a task up to date and let its champion score the patients without an outcome.",
 )
 
@@ -22,7 +18,6 @@ retrain = dg.define_asset_job(
     "retrain",
     selection=dg.AssetSelection.groups("cohort", "features", "training", "evaluation", "explain", "reports")
     - dg.AssetSelection.assets("scores"),
-    partitions_def=TASKS,
     description="Train, evaluate, compare, promote, and report on the champion.",
 )
 

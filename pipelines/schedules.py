@@ -1,5 +1,7 @@
 """Schedules: the nightly refresh and the weekly retraining, at the times that the study file gives."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from assets.partitions import TASKS

@@ -21,7 +21,9 @@ class Ledger:
     n_found: int = 0
     n_accepted: int = 0
     _records: list[dict[str, str]] = field(default_factory=list)
-    _counted: dict[str, int] = field(default_factory=lambda: {"duplicate": 0, "superseded": 0, "quarantined": 0})
+    _counted: dict[str, int] = field(
+        default_factory=lambda: {"duplicate": 0, "superseded": 0, "quarantined": 0}
+    )
 
     def found(self, n: int = 1) -> None:
         """So many records were found."""

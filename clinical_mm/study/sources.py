@@ -36,7 +36,7 @@ class TimeFormat(Settings):
 
 class _Source(Settings):
     path: Glob
-    is_required: bool = Field(True, description="whether a delivery in which no file matches is an error")
+    is_required: bool = Field(True, description="whether `check` refuses a study to which no delivery brings a file")
 
 
 class _TableSource(_Source):

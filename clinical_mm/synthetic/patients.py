@@ -177,7 +177,9 @@ def ideal_auroc(patients: list[tuple[dict[str, bool], frozenset[str], bool]]) ->
         `available`: whatever is usable, over all.
     """
 
-    def over(members: list[tuple[dict[str, bool], frozenset[str], bool]], seen: frozenset[str] | None) -> float:
+    def over(
+        members: list[tuple[dict[str, bool], frozenset[str], bool]], seen: frozenset[str] | None
+    ) -> float:
         scores = np.array([ideal_probability(s, has if seen is None else seen) for s, has, _ in members])
         return auroc(scores, np.array([label for *_, label in members], dtype=bool))
 

@@ -155,9 +155,7 @@ class GroundTruth:
             leak_words=tuple(value["leak_words"]),
             planted_genes=tuple(value["planted_genes"]),
             mutation_gene=value["mutation_gene"],
-            counts={
-                d: {s: Tally.from_json(t) for s, t in of.items()} for d, of in value["counts"].items()
-            },
+            counts={d: {s: Tally.from_json(t) for s, t in of.items()} for d, of in value["counts"].items()},
             unlinked={s: tuple(ids) for s, ids in value["unlinked"].items()},
             ambiguous={s: tuple(ids) for s, ids in value["ambiguous"].items()},
             patients={key: _patient(p) for key, p in value["patients"].items()},

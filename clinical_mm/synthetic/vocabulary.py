@@ -47,7 +47,7 @@ LEAK_RELAPSE = (
 )
 LEAK_NO_RELAPSE = (
     "Surveillance imaging is clear at every visit so far; yearly surveillance continues.",
-    "He or she remains free of disease at the end of surveillance and is discharged to surveillance by the GP.",
+    "The patient stays free of disease; surveillance continues, and the surveillance interval is extended.",
 )
 
 PATHOLOGY_OPENING = (

@@ -20,7 +20,9 @@ def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         tables.write_table(tables.SPLITS, pd.DataFrame([split("007")]), tmp_path / name)
-    assert (tmp_path / "a" / "splits.parquet").read_bytes() == (tmp_path / "b" / "splits.parquet").read_bytes()
+    assert (tmp_path / "a" / "splits.parquet").read_bytes() == (
+        tmp_path / "b" / "splits.parquet"
+    ).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -34,7 +36,9 @@ def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
         (pd.DataFrame([split() | {"patient_id": 7}]), "does not convert"),
     ],
 )
-def test_a_frame_that_breaks_the_contract_is_refused(tmp_path: Path, frame: pd.DataFrame, problem: str) -> None:
+def test_a_frame_that_breaks_the_contract_is_refused(
+    tmp_path: Path, frame: pd.DataFrame, problem: str
+) -> None:
     with pytest.raises(TableError, match=problem) as caught:
         tables.write_table(tables.SPLITS, frame, tmp_path)
     assert "007" not in str(caught.value)

@@ -11,11 +11,10 @@ from pipelines.jobs import refresh_and_score, retrain
 _TIMES = declared_study().schedules
 
 
-def _for_every_task(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest]:
+def _for_every_task(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
     moment = context.scheduled_execution_time.isoformat()
-    return [
-        dg.RunRequest(run_key=f"{task} {moment}", partition_key=task) for task in TASKS.get_partition_keys()
-    ]
+    for task in TASKS.get_partition_keys():
+        yield dg.RunRequest(run_key=f"{task} {moment}", partition_key=task)
 
 
 nightly = dg.ScheduleDefinition(

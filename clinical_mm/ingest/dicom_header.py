@@ -14,6 +14,7 @@ import pydicom
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_dataset, read_preamble
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
 from pydicom.uid import ImplicitVRLittleEndian
 
@@ -88,10 +89,14 @@ HEADER_KEYWORDS = (
 )
 """All that is read of a header: the rest is skipped over."""
 
-_PIXEL_KEYWORDS = {0x0008: "FloatPixelData", 0x0009: "DoubleFloatPixelData", 0x0010: "PixelData"}
+PIXEL_KEYWORDS = {0x0008: "FloatPixelData", 0x0009: "DoubleFloatPixelData", 0x0010: "PixelData"}
+"""The elements (7FE0,eeee) that hold pixels."""
+
+_DATE_KEYWORDS = ("AcquisitionDateTime", "AcquisitionDate", "ContentDate", "SeriesDate", "StudyDate")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _PREAMBLE_BYTES = 128
+_META_BYTES = 4096  # the transfer syntax stands among the first attributes; the memory limit stands behind this
 # Without a preamble a data set begins with file meta (0002) or identifying (0008) attributes, in either byte order.
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 
@@ -121,10 +126,31 @@ def read_header(path: Path) -> InstanceHeader | Refusal:
         The header, or why the file is no usable image: unreadable_file, not_an_image, truncated_file,
         unsupported_transfer_syntax, malformed_header or too_large.
     """
-    try:
-        return _read(path)
-    except InvalidDicomError:
-        return Refusal("unreadable_file", "the file is not DICOM")
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        begin = file.read(_PREAMBLE_BYTES + 4)
+        file.seek(0)
+        has_preamble = begin[_PREAMBLE_BYTES:] == b"DICM"
+        if not has_preamble and begin[:2] not in _FIRST_GROUPS:
+            return Refusal("unreadable_file", "the file is not DICOM" if begin else "the file is empty")
+        series_uid: str | None = None
+        try:
+            _check_deflated(file)
+            dataset = pydicom.dcmread(
+                file, stop_before_pixels=True, specific_tags=_HEADER_TAGS, force=not has_preamble
+            )
+            series_uid = text(dataset, "SeriesInstanceUID")
+            pixels = _pixel_element(path, file, dataset)
+            if pixels is None:
+                return _without_pixels(dataset, has_preamble, series_uid)
+            shape = _image_shape(dataset, pixels)
+            _check_pixels(file, transfer_syntax_of(dataset), pixels, shape)
+            return _header(dataset, sha256, shape)
+        except InvalidDicomError:
+            return Refusal("unreadable_file", "the file is not DICOM")
+        except ExtentError as error:
+            return Refusal(error.reason_code, str(error), series_uid)
 
 
 def transfer_syntax_of(dataset: Dataset) -> UID:
@@ -139,42 +165,146 @@ def transfer_syntax_of(dataset: Dataset) -> UID:
     return ExplicitVRLittleEndian if is_little_endian else ExplicitVRBigEndian
 
 
-def _read(path: Path) -> InstanceHeader | Refusal:
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+def _check_deflated(file: BinaryIO) -> None:
+    """Refuse a deflated bomb before pydicom unfolds it; the file's position is as before."""
+    if DeflatedExplicitVRLittleEndian.encode() in file.read(_META_BYTES):
         file.seek(0)
-        begin = file.read(_PREAMBLE_BYTES + 4)
-        file.seek(0)
-        has_preamble = begin[_PREAMBLE_BYTES:] == b"DICM"
-        if not has_preamble and begin[:2] not in _FIRST_GROUPS:
-            return Refusal("unreadable_file", "the file is not DICOM" if begin else "the file is empty")
-        if has_preamble:
-            _check_deflated(path)
-        dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_HEADER_TAGS, force=not has_preamble)
-        # pydicom stops before the tag of the pixel data, wherever it stopped.
-        pixels = _pixels(path, file, dataset)
-        if not has_preamble and text(dataset, "SOPClassUID") is None and pixels is None:
-            return Refusal("unreadable_file", "the file is not DICOM")
-        series_uid = text(dataset, "SeriesInstanceUID")
-        if pixels is None:
-            has_shape = whole(dataset, "Rows") is not None and whole(dataset, "BitsAllocated") is not None
-            if has_shape:
-                sentence = "the header describes an image, and no pixel data follow"
-                return Refusal("truncated_file", sentence, series_uid)
-            return Refusal("not_an_image", "the file holds no pixel data (a report, a plan, a presentation state …)")
-        try:
-            shape = _shape(dataset, pixels)
-            _check_pixels(file, dataset, pixels, shape)
-            return _header(dataset, sha256, shape)
-        except ExtentError as error:
-            return Refusal(error.reason_code, str(error), series_uid)
+        read_preamble(file, force=True)
+        meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
+        if text(meta, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            check_inflated_size(file)
+    file.seek(0)
 
 
-def _check_deflated(path: Path) -> None:
-    """Refuse a deflated bomb before pydicom unfolds it."""
-    with path.open("rb") as file:
-        file.seek(_PREAMBLE_BYTES + 4)
-        meta = pydicom.filereader.read_file_meta_info(path) if b"1.2.840.10008.1.2.1.99" in file.read(4096) else None
-    if meta is None or text(meta, "TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        return
-    check_inflated_size(path, _end_of_meta(path))
+def _pixel_element(path: Path, file: BinaryIO, dataset: Dataset) -> PixelElement | None:
+    """The pixel data element before which reading stopped."""
+    if transfer_syntax_of(dataset) != DeflatedExplicitVRLittleEndian:
+        is_implicit, is_little_endian = dataset.original_encoding
+        return pixel_element_at(file, is_implicit=is_implicit, is_little_endian=is_little_endian)
+    whole_dataset = pydicom.dcmread(path, specific_tags=tags_of(tuple(PIXEL_KEYWORDS.values())), force=True)
+    for element, keyword in PIXEL_KEYWORDS.items():
+        value = raw(whole_dataset, keyword)
+        if value is not None:
+            return PixelElement(element, 0, len(value))
+    return None
+
+
+def _without_pixels(dataset: Dataset, has_preamble: bool, series_uid: str | None) -> Refusal:
+    if not has_preamble and text(dataset, "SOPClassUID") is None:
+        return Refusal("unreadable_file", "the file is not DICOM")
+    if whole(dataset, "Rows") is not None and whole(dataset, "BitsAllocated") is not None:
+        return Refusal("truncated_file", "the header describes an image, and no pixel data follow", series_uid)
+    return Refusal("not_an_image", "the file holds no pixel data (a report, a plan, a presentation state …)")
+
+
+def _image_shape(dataset: Dataset, pixels: PixelElement) -> ImageShape:
+    """The declared size.
+
+    Raises:
+        ExtentError: malformed_header where a size is absent or none, or the colours are none that can be decoded.
+    """
+    n_frames = whole(dataset, "NumberOfFrames")
+    rows, columns = whole(dataset, "Rows"), whole(dataset, "Columns")
+    samples = whole(dataset, "SamplesPerPixel") or 1
+    bits = {0x0008: 32, 0x0009: 64}.get(pixels.element) or whole(dataset, "BitsAllocated")
+    photometric = text(dataset, "PhotometricInterpretation") or ""
+    if not rows or not columns or not bits or rows < 0 or columns < 0 or (n_frames or 0) < 0:
+        raise ExtentError("malformed_header", "rows, columns or bits of the image are not declared")
+    if (photometric in _GREY or photometric == "PALETTE COLOR") and samples == 1:
+        pass
+    elif photometric not in _COLOUR or samples != 3:
+        raise ExtentError(
+            "malformed_header",
+            "the photometric interpretation and samples per pixel are no grey, palette, RGB or YBR image",
+        )
+    return ImageShape(n_frames or 1, rows, columns, samples, bits, photometric == "YBR_FULL_422")
+
+
+def _check_pixels(file: BinaryIO, syntax: UID, pixels: PixelElement, shape: ImageShape) -> None:
+    if not is_supported(syntax):
+        name = syntax.name if not syntax.is_private else "a private one"
+        raise ExtentError("unsupported_transfer_syntax", f"no decoder is installed for the transfer syntax {name}")
+    if shape.decoded_bytes > MAX_DECODED_BYTES:
+        raise ExtentError("too_large", f"the image would decode to more than {MAX_DECODED_BYTES >> 30} GiB")
+    if syntax == DeflatedExplicitVRLittleEndian:
+        check_native(shape, pixels.length, pixels.length)
+    elif not syntax.is_encapsulated:
+        check_native(shape, pixels.length, os.fstat(file.fileno()).st_size - pixels.value_offset)
+    else:
+        check_encapsulated(file, pixels, shape.frames)
+
+
+def _header(dataset: Dataset, sha256: str, shape: ImageShape) -> InstanceHeader:
+    try:
+        frames = frame_headers(dataset, shape.frames)
+    except ValueError as error:
+        raise ExtentError("malformed_header", str(error)) from None
+    photometric = text(dataset, "PhotometricInterpretation") or ""
+    modality = text(dataset, "Modality") or "OT"  # PS3.3 C.7.3.1: OT is "other"
+    available_time, has_unreadable_time = available_time_of(dataset)
+    return InstanceHeader(
+        sha256=sha256,
+        transfer_syntax_uid=str(transfer_syntax_of(dataset)),
+        patient_id=text(dataset, "PatientID"),
+        sop_instance_uid=text(dataset, "SOPInstanceUID"),
+        series_instance_uid=text(dataset, "SeriesInstanceUID"),
+        study_instance_uid=text(dataset, "StudyInstanceUID"),
+        frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
+        modality=modality,
+        body_part=text(dataset, "BodyPartExamined"),
+        description=text(dataset, "SeriesDescription"),
+        manufacturer=text(dataset, "Manufacturer"),
+        scanner=text(dataset, "ManufacturerModelName"),
+        unit=_unit(dataset, modality, shape.frames),
+        available_time=available_time,
+        has_unreadable_time=has_unreadable_time,
+        instance_number=whole(dataset, "InstanceNumber"),
+        photometric_interpretation=photometric,
+        rows=shape.rows,
+        columns=shape.columns,
+        is_colour=photometric not in _GREY,
+        is_localizer=_is_localizer(dataset),
+        decoded_bytes=shape.decoded_bytes,
+        frames=frames,
+    )
+
+
+def available_time_of(dataset: Dataset) -> tuple[datetime | None, bool]:
+    """When the image could be read, by the equipment's clock; and whether a date is there that is none.
+
+    The latest of acquisition, content and series time: a derived image exists only once it is derived, and the series
+    time is that of its beginning. The study time, which is that of the examination's beginning, only where all three
+    are absent. A date without a time is midnight of that day, which the cohort reads as some time on that day.
+    """
+    times = [
+        date_time(dataset, "AcquisitionDateTime"),
+        moment(dataset, "AcquisitionDate", "AcquisitionTime"),
+        moment(dataset, "ContentDate", "ContentTime"),
+        moment(dataset, "SeriesDate", "SeriesTime"),
+    ]
+    known = [time for time in times if time is not None]
+    if known:
+        return max(known), False
+    study = moment(dataset, "StudyDate", "StudyTime")
+    if study is not None:
+        return study, False
+    return None, any(text(dataset, keyword) for keyword in _DATE_KEYWORDS)
+
+
+def _is_localizer(dataset: Dataset) -> bool:
+    return "LOCALIZER" in (text(dataset, "ImageType") or "").upper()
+
+
+def _unit(dataset: Dataset, modality: str, n_frames: int) -> str | None:
+    """Unit of the values after the modality LUT (PS3.3 C.11.1); None where it is unspecified."""
+    group = functional_groups(dataset, n_frames)[0].item("PixelValueTransformationSequence")
+    lut = next(iter(items(dataset, "ModalityLUTSequence")), None)
+    declared = text(group, "RescaleType") if lut is None else text(lut, "ModalityLUTType")
+    if declared is None and modality == "CT" and not _is_localizer(dataset):
+        # A CT image without a type is in HU, as long as it is rescaled at all.
+        declared = "HU" if number(group, "RescaleSlope") is not None else None
+    if declared is None and modality == "RTDOSE" and number(dataset, "DoseGridScaling") is not None:
+        declared = {"GY": "Gy"}.get(text(dataset, "DoseUnits") or "")
+    if declared is None:
+        declared = text(dataset, "Units")  # of PET: BQML, CNTS …
+    return None if declared in (None, "US") else declared  # US: unspecified

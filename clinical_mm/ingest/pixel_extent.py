@@ -8,7 +8,6 @@ import os
 import struct
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 MAX_INFLATED_BYTES = 1 << 30
@@ -132,21 +131,22 @@ def check_encapsulated(file: BinaryIO, pixels: PixelElement, n_frames: int) -> N
         )
 
 
-def check_inflated_size(path: Path, offset: int, limit: int = MAX_INFLATED_BYTES) -> None:
-    """A deflated data set unfolds to no more than the limit; unfolds it piece by piece and keeps none.
+def check_inflated_size(file: BinaryIO, limit: int = MAX_INFLATED_BYTES) -> None:
+    """The deflated data set at the file's position unfolds to no more than the limit; keeps nothing of it.
 
     Raises:
-        ExtentError: too_large, or truncated_file where the deflated stream does not end.
+        ExtentError: too_large, or truncated_file or unreadable_file where the stream does not end or is damaged.
     """
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     total = 0
-    with path.open("rb") as file:
-        file.seek(offset)
-        while not inflate.eof:
-            pending = inflate.unconsumed_tail or file.read(_CHUNK)
+    while not inflate.eof:
+        pending = inflate.unconsumed_tail or file.read(_CHUNK)
+        try:
             unfolded = len(inflate.decompress(pending, _CHUNK))
-            if not pending and not unfolded:
-                raise ExtentError("truncated_file", "the deflated data set does not end: deliver it again")
-            total += unfolded
-            if total > limit:
-                raise ExtentError("too_large", f"the deflated data set unfolds to more than {limit >> 20} MiB")
+        except zlib.error:
+            raise ExtentError("unreadable_file", "the deflated data set is damaged") from None
+        if not pending and not unfolded:
+            raise ExtentError("truncated_file", "the deflated data set does not end: deliver it again")
+        total += unfolded
+        if total > limit:
+            raise ExtentError("too_large", f"the deflated data set unfolds to more than {limit >> 20} MiB")

@@ -96,7 +96,9 @@ def test_schedules_run_every_task_at_the_studys_times(definitions: dg.Definition
     )
     with dg.DagsterInstance.ephemeral() as instance:
         context = dg.build_schedule_context(
-            instance=instance, scheduled_execution_time=datetime(2026, 1, 11, 4, tzinfo=UTC)
+            instance=instance,
+            scheduled_execution_time=datetime(2026, 1, 11, 4, tzinfo=UTC),
+            repository_def=definitions.get_repository_def(),
         )
         requests = schedules["weekly"].evaluate_tick(context).run_requests
     assert [r.partition_key for r in requests or []] == ["relapse"]
@@ -113,14 +115,16 @@ def test_the_sensor_asks_once_for_a_delivery_that_is_complete(
         (folder / "notes.csv").touch()
         if is_complete:
             (folder / "_SUCCESS").touch()
+    resources = {"study": StudyResource(path=str(study_directory / "study.yaml"))}
     with dg.DagsterInstance.ephemeral() as instance:
-        study = StudyResource(path=str(study_directory / "study.yaml"))
-        tick = landing(
-            dg.build_sensor_context(instance=instance, definitions=definitions, resources={"study": study})
-        )
+        with dg.build_sensor_context(
+            instance=instance, definitions=definitions, resources=resources
+        ) as context:
+            tick = landing(context)
         assert isinstance(tick, dg.SensorResult)
         assert [r.partition_key for r in tick.run_requests or []] == ["2026-01-05"]
         instance.add_dynamic_partitions("deliveries", ["2026-01-05"])
-        assert isinstance(
-            landing(dg.build_sensor_context(instance=instance, definitions=definitions)), dg.SkipReason
-        )
+        with dg.build_sensor_context(
+            instance=instance, definitions=definitions, resources=resources
+        ) as context:
+            assert isinstance(landing(context), dg.SkipReason)

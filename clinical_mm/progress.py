@@ -46,6 +46,4 @@ def track(items: Iterable[_Item], description: str, total: int | None = None) ->
     if progress is None:
         yield from items
         return
-    if total is None and hasattr(items, "__len__"):
-        total = len(items)
     yield from progress.track(items, total=total, description=description)

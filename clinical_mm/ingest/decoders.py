@@ -8,9 +8,7 @@ is tried after a failure: one that succeeds where another refused returns pixels
 
 import gdcm
 from pydicom import uid
-from pydicom.pixels import get_decoder
-from pydicom.pixels.decoders import JPEGExtended12BitDecoder
-from pydicom.pixels.decoders.base import Decoder, DecodeRunner
+from pydicom.pixels.decoders.base import Decoder, DecodeRunner, JPEGExtended12BitDecoder, get_decoder
 from pydicom.uid import UID
 
 _PLUGINS = {

@@ -11,15 +11,23 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from clinical_mm.ingest.decoders import is_supported
-from clinical_mm.ingest.dicom_values import date_time, items, moment, number, raw, text, whole
+from clinical_mm.ingest.dicom_values import (
+    date_time,
+    items,
+    moment,
+    number,
+    raw,
+    tags_of,
+    text,
+    transfer_syntax_of,
+    whole,
+)
 from clinical_mm.ingest.dicom_wire import InstanceHeader, Refusal
 from clinical_mm.ingest.frames import frame_headers, functional_groups
 from clinical_mm.ingest.pixel_extent import (
@@ -96,24 +104,11 @@ _DATE_KEYWORDS = ("AcquisitionDateTime", "AcquisitionDate", "ContentDate", "Seri
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _PREAMBLE_BYTES = 128
-_META_BYTES = 4096  # the transfer syntax stands among the first attributes; the memory limit stands behind this
+_META_BYTES = (
+    4096  # the transfer syntax stands among the first attributes; the memory limit stands behind this
+)
 # Without a preamble a data set begins with file meta (0002) or identifying (0008) attributes, in either byte order.
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
-
-
-def tags_of(keywords: tuple[str, ...]) -> list[int]:
-    """The tags of attributes, as `dcmread(specific_tags=…)` takes them.
-
-    Raises:
-        KeyError: a keyword is none of DICOM's.
-    """
-    tags = []
-    for keyword in keywords:
-        tag = tag_for_keyword(keyword)
-        if tag is None:
-            raise KeyError(keyword)
-        tags.append(tag)
-    return tags
 
 
 _HEADER_TAGS = tags_of(HEADER_KEYWORDS)
@@ -153,18 +148,6 @@ def read_header(path: Path) -> InstanceHeader | Refusal:
             return Refusal(error.reason_code, str(error), series_uid)
 
 
-def transfer_syntax_of(dataset: Dataset) -> UID:
-    """The declared transfer syntax; where none is declared, the native one that the data set was readable in."""
-    meta = getattr(dataset, "file_meta", None)
-    declared = None if meta is None else text(meta, "TransferSyntaxUID")
-    if declared:
-        return UID(declared)
-    is_implicit, is_little_endian = dataset.original_encoding
-    if is_implicit:
-        return ImplicitVRLittleEndian
-    return ExplicitVRLittleEndian if is_little_endian else ExplicitVRBigEndian
-
-
 def _check_deflated(file: BinaryIO) -> None:
     """Refuse a deflated bomb before pydicom unfolds it; the file's position is as before."""
     if DeflatedExplicitVRLittleEndian.encode() in file.read(_META_BYTES):
@@ -180,7 +163,7 @@ def _pixel_element(path: Path, file: BinaryIO, dataset: Dataset) -> PixelElement
     """The pixel data element before which reading stopped."""
     if transfer_syntax_of(dataset) != DeflatedExplicitVRLittleEndian:
         is_implicit, is_little_endian = dataset.original_encoding
-        return pixel_element_at(file, is_implicit=is_implicit, is_little_endian=is_little_endian)
+        return pixel_element_at(file, is_implicit=bool(is_implicit), is_little_endian=bool(is_little_endian))
     whole_dataset = pydicom.dcmread(path, specific_tags=tags_of(tuple(PIXEL_KEYWORDS.values())), force=True)
     for element, keyword in PIXEL_KEYWORDS.items():
         value = raw(whole_dataset, keyword)
@@ -193,7 +176,9 @@ def _without_pixels(dataset: Dataset, has_preamble: bool, series_uid: str | None
     if not has_preamble and text(dataset, "SOPClassUID") is None:
         return Refusal("unreadable_file", "the file is not DICOM")
     if whole(dataset, "Rows") is not None and whole(dataset, "BitsAllocated") is not None:
-        return Refusal("truncated_file", "the header describes an image, and no pixel data follow", series_uid)
+        return Refusal(
+            "truncated_file", "the header describes an image, and no pixel data follow", series_uid
+        )
     return Refusal("not_an_image", "the file holds no pixel data (a report, a plan, a presentation state …)")
 
 
@@ -223,7 +208,9 @@ def _image_shape(dataset: Dataset, pixels: PixelElement) -> ImageShape:
 def _check_pixels(file: BinaryIO, syntax: UID, pixels: PixelElement, shape: ImageShape) -> None:
     if not is_supported(syntax):
         name = syntax.name if not syntax.is_private else "a private one"
-        raise ExtentError("unsupported_transfer_syntax", f"no decoder is installed for the transfer syntax {name}")
+        raise ExtentError(
+            "unsupported_transfer_syntax", f"no decoder is installed for the transfer syntax {name}"
+        )
     if shape.decoded_bytes > MAX_DECODED_BYTES:
         raise ExtentError("too_large", f"the image would decode to more than {MAX_DECODED_BYTES >> 30} GiB")
     if syntax == DeflatedExplicitVRLittleEndian:

@@ -9,20 +9,57 @@ import re
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 _DATE = re.compile(r"^(\d{4})[.-]?(\d{2})[.-]?(\d{2})$")  # 1996.10.29 is ACR-NEMA's form, still met
 _TIME = re.compile(r"^(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?$")
 _DATE_TIME = re.compile(r"^(\d{8})(\d{2,6}(?:\.\d{1,6})?)?(?:[+-]\d{4})?$")
 
 
+def tags_of(keywords: tuple[str, ...]) -> list[int]:
+    """The tags of attributes, as `dcmread(specific_tags=…)` takes them.
+
+    Raises:
+        KeyError: a keyword is none of DICOM's.
+    """
+    tags = []
+    for keyword in keywords:
+        tag = tag_for_keyword(keyword)
+        if tag is None:
+            raise KeyError(keyword)
+        tags.append(tag)
+    return tags
+
+
+def transfer_syntax_of(dataset: Dataset) -> UID:
+    """The declared transfer syntax; where none is declared, the native one that the data set was readable in."""
+    meta = getattr(dataset, "file_meta", None)
+    declared = None if meta is None else text(meta, "TransferSyntaxUID")
+    if declared:
+        return UID(declared)
+    is_implicit, is_little_endian = dataset.original_encoding
+    if is_implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if is_little_endian else ExplicitVRBigEndian
+
+
 def raw(dataset: Dataset, keyword: str) -> Any:
     """The attribute's value, or None where it is absent or does not convert."""
     try:
-        value = dataset.get(keyword)
-    except (ValueError, TypeError, OverflowError, LookupError, AttributeError, NotImplementedError):
+        return dataset.get(keyword)
+    except (
+        ArithmeticError,
+        AttributeError,
+        BytesLengthException,
+        LookupError,
+        NotImplementedError,
+        TypeError,
+        ValueError,
+    ):
         return None
-    return value
 
 
 def text(dataset: Dataset, keyword: str) -> str | None:

@@ -92,7 +92,10 @@ def _frame(
     at_detector = numbers(dataset, "ImagerPixelSpacing", 2) if declared_spacing is None else None
     spacing = _spacing(declared_spacing or at_detector)
     is_unusable = (
-        (orientation is None and bool(raw(groups.item("PlaneOrientationSequence"), "ImageOrientationPatient")))
+        (
+            orientation is None
+            and bool(raw(groups.item("PlaneOrientationSequence"), "ImageOrientationPatient"))
+        )
         or (position is None and bool(raw(plane, "ImagePositionPatient")))
         or (spacing is None and bool(raw(measures, "PixelSpacing")))
     )
@@ -121,7 +124,9 @@ def _discriminators(groups: FunctionalGroups, dataset: Dataset) -> tuple[str, ..
     direction = next(iter(items(diffusion, "DiffusionGradientDirectionSequence")), diffusion)
     kind = groups.first_item(_TYPE_GROUPS)
     timing = groups.first_item(("CardiacSynchronizationSequence", "TemporalPositionSequence"))
-    taken = date_time(content, "FrameAcquisitionDateTime") or moment(dataset, "AcquisitionDate", "AcquisitionTime")
+    taken = date_time(content, "FrameAcquisitionDateTime") or moment(
+        dataset, "AcquisitionDate", "AcquisitionTime"
+    )
     return (
         text(content, "FrameAcquisitionNumber") or text(dataset, "AcquisitionNumber") or "",
         text(content, "TemporalPositionIndex") or text(dataset, "TemporalPositionIdentifier") or "",

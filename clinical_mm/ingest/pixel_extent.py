@@ -107,27 +107,34 @@ def check_encapsulated(file: BinaryIO, pixels: PixelElement, n_frames: int) -> N
         ExtentError: truncated_file, or malformed_header where the value is no sequence of fragments.
     """
     if pixels.length != UNDEFINED_LENGTH:
-        raise ExtentError("malformed_header", "the transfer syntax is a compressed one, the pixel data are not")
+        raise ExtentError(
+            "malformed_header", "the transfer syntax is a compressed one, the pixel data are not"
+        )
     size = os.fstat(file.fileno()).st_size
     file.seek(pixels.value_offset)
     n_items = 0
     while True:
         begin = file.read(8)
         if len(begin) < 8:
-            raise ExtentError("truncated_file", "the file ends within its compressed pixel data: deliver it again")
+            raise ExtentError(
+                "truncated_file", "the file ends within its compressed pixel data: deliver it again"
+            )
         group, element, length = struct.unpack("<HHL", begin)
         if (group, element) == (0xFFFE, _SEQUENCE_END):
             break
         if (group, element) != (0xFFFE, _ITEM) or length == UNDEFINED_LENGTH:
             raise ExtentError("malformed_header", "the compressed pixel data are no sequence of fragments")
         if file.tell() + length > size:
-            raise ExtentError("truncated_file", "the file ends within a compressed fragment: deliver it again")
+            raise ExtentError(
+                "truncated_file", "the file ends within a compressed fragment: deliver it again"
+            )
         file.seek(length, os.SEEK_CUR)
         n_items += 1
     n_fragments = n_items - 1  # the first item is the offset table
     if n_fragments < n_frames:
         raise ExtentError(
-            "truncated_file", f"{n_frames} frames are declared, {max(n_fragments, 0)} compressed fragments are there"
+            "truncated_file",
+            f"{n_frames} frames are declared, {max(n_fragments, 0)} compressed fragments are there",
         )
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -102,7 +103,7 @@ def check(study: StudyOption = _STUDY) -> None:
     """Validate the study file against the actual files; lists all that is wrong at once."""
     from clinical_mm.check import check_study
 
-    _finish([check_study(study)])
+    _finish(check_study(study, time.time()))
 
 
 @app.command()
@@ -354,12 +355,11 @@ def _stages() -> Iterator[Runner]:
             _print_overview(done)
 
 
-def _finish(summaries: list[StageSummary]) -> None:
-    for summary in summaries:
-        _print(summary)
-    failed = [c for s in summaries for c in s.failed_checks]
-    if failed:
-        raise StudyError("\n".join(c.sentence for c in failed))
+def _finish(summary: StageSummary) -> None:
+    _print(replace(summary, checks=()))
+    if summary.failed_checks:
+        raise StudyError("\n".join(c.sentence for c in summary.failed_checks))
+    typer.echo("the study fits the files")
 
 
 def _console() -> Console:

@@ -1,0 +1,210 @@
+"""Whether a study fits the actual files: what `clinical-mm check` says before anything runs.
+
+The study file is validated by its models; here the files that it names are looked for, and their headers compared with
+the columns that are declared. No record is read, and all that is wrong is said at once.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clinical_mm.errors import DeliveryError, EncoderError, StoreError
+from clinical_mm.ingest.delimited import read_delimited
+from clinical_mm.ingest.delivery import Delivery, find_deliveries, is_complete, matching_files
+from clinical_mm.ingest.opening import UnreadableFileError
+from clinical_mm.ingest.tabular import is_parquet, place_of
+from clinical_mm.store import Store
+from clinical_mm.study.file import StudyFile, load_study_file
+from clinical_mm.study.linkage import CrosswalkRule
+from clinical_mm.study.problems import Location
+from clinical_mm.study.sources import (
+    ClinicalSource,
+    GenomicsMafSource,
+    GenomicsMatrixSource,
+    NotesTableSource,
+    OutcomesSource,
+    Source,
+    TableFormat,
+)
+from clinical_mm.study.tasks import TextModality
+from clinical_mm.summary import Check, StageSummary
+
+Problem = tuple[Location, str]
+
+
+def check_study(path: Path, now_s: float) -> StageSummary:
+    """Validate a study file against the files that it names.
+
+    Args:
+        path: the study file.
+        now_s: seconds since the epoch, to tell which deliveries are complete.
+
+    Returns:
+        A summary with one failed check a problem, each naming the line of the study file.
+
+    Raises:
+        StudyError: the file itself is wrong; names all that is.
+    """
+    file = load_study_file(path)
+    problems: list[Problem] = []
+    deliveries = _deliveries(file, problems)
+    counts = _sources(file, deliveries, problems)
+    problems += _crosswalks(file, deliveries)
+    problems += _weights(file)
+    problems += _encoders(file, _store(file, problems))
+    quiet_s = file.study.deliveries.quiet_period_s
+    n_complete = sum(is_complete(d, quiet_s, now_s) for d in deliveries)
+    checks = [
+        Check(".".join(map(str, where)), is_passed=False, sentence=f"{path}:{file.line_of(where)}: {text}")
+        for where, text in sorted(problems, key=lambda p: file.line_of(p[0]))
+    ]
+    return StageSummary(
+        stage="check",
+        facts={
+            "study": file.study.study,
+            "deliveries": len(deliveries),
+            "of these complete": n_complete,
+            "tasks": ", ".join(file.study.tasks),
+            "problems": len(problems),
+        },
+        tables={"files by source": counts},
+        checks=tuple(checks) or (Check("study", is_passed=True, sentence="it fits the files"),),
+    )
+
+
+def _deliveries(file: StudyFile, problems: list[Problem]) -> list[Delivery]:
+    try:
+        return find_deliveries(file.study)
+    except DeliveryError as error:
+        problems.append((("deliveries", "landing"), str(error)))
+        return []
+
+
+def _sources(file: StudyFile, deliveries: list[Delivery], problems: list[Problem]) -> pd.DataFrame:
+    rows = []
+    for name, source in file.study.sources.items():
+        where: Location = ("sources", name)
+        found: list[tuple[Delivery, Path]] = []
+        for delivery in deliveries:
+            try:
+                found += [(delivery, path) for path in matching_files(delivery, source)]
+            except DeliveryError as error:
+                problems.append(((*where, "path"), str(error)))
+        rows.append({"source": name, "kind": source.kind, "files": len(found)})
+        if deliveries and not found and source.is_required:
+            text = f"no delivery holds a file that matches {source.path!r}: mend the path, or say is_required: false"
+            problems.append(((*where, "path"), text))
+        problems += _once((where, text) for _, path in found for text in _missing_columns(name, source, path))
+    return pd.DataFrame(rows, columns=["source", "kind", "files"])
+
+
+def _once(problems: Iterator[Problem]) -> list[Problem]:
+    return list(dict.fromkeys(problems))
+
+
+def _missing_columns(name: str, source: Source, path: Path) -> Iterator[str]:
+    wanted = _declared_columns(source)
+    if not wanted:
+        return
+    try:
+        header = _header(name, path, source.table)  # type: ignore[union-attr]  # DICOM and FHIR declare no column
+    except UnreadableFileError:
+        return  # ingest quarantines such a file and says why
+    except DeliveryError as error:
+        yield str(error)
+        return
+    for column in wanted:
+        try:
+            place_of(column, header, name, wanted)
+        except DeliveryError as error:
+            yield str(error)
+
+
+def _header(source: str, path: Path, table: TableFormat) -> list[str]:
+    if is_parquet(path):
+        try:
+            return list(pq.read_schema(path).names)
+        except (pa.ArrowInvalid, OSError):
+            raise UnreadableFileError("unreadable_file", "the file is no Parquet") from None
+    return next(read_delimited(path, table, source)).fields
+
+
+def _declared_columns(source: Source) -> list[str]:
+    wanted: list[str | None] = []
+    match source:
+        case NotesTableSource():
+            wanted = [source.patient_id, source.text, source.note_id, source.available_time]
+            wanted += [source.event_time, source.note_type, source.status]
+        case ClinicalSource() | OutcomesSource():
+            time = source.available_time if isinstance(source, ClinicalSource) else source.index_time
+            wanted = [source.patient_id, *(v.column or name for name, v in source.variables.items()), time]
+        case GenomicsMafSource():
+            wanted = [source.sample_id, source.gene, source.classification]
+        case GenomicsMatrixSource():
+            wanted = [source.sample_id, source.patient_id, source.available_time]
+        case _:
+            pass  # DICOM and FHIR name their elements themselves
+    return list(dict.fromkeys(column for column in wanted if column is not None))
+
+
+def _crosswalks(file: StudyFile, deliveries: list[Delivery]) -> Iterator[Problem]:
+    for place, rule in enumerate(file.study.linkage.rules):
+        if not isinstance(rule, CrosswalkRule):
+            continue
+        where: Location = ("linkage", "rules", place)
+        if rule.within_delivery:
+            paths = [p for d in deliveries for p in sorted(d.path.glob(rule.path)) if p.is_file()]
+        else:
+            paths = [p for p in (file.study.resolve_path(rule.path),) if p.is_file()]
+        if not paths:
+            yield (where, f"there is no crosswalk {rule.path!r}")
+        for path in paths:
+            try:
+                header = _header(f"crosswalk {rule.path}", path, rule.table)
+                for column in (rule.source_id, rule.patient_id):
+                    place_of(column, header, f"crosswalk {rule.path}", (rule.source_id, rule.patient_id))
+            except DeliveryError as error:
+                yield (where, str(error))
+
+
+def _encoders(file: StudyFile, store: Store | None) -> Iterator[Problem]:
+    study = file.study
+    wanted: list[tuple[Location, TextModality]] = [
+        (("tasks", name, "modalities", "text", "encoder"), task.modalities.text)
+        for name, task in study.tasks.items()
+        if task.modalities.text is not None and task.modalities.text.encoder != "pretrained"
+    ]
+    if study.pretrain_text is not None and study.pretrain_text.start_from is not None:
+        settings = TextModality(encoder=study.pretrain_text.start_from)
+        wanted.append((("pretrain_text", "start_from"), settings))
+    if store is None or not wanted:
+        return
+    from clinical_mm.features.encoder import load_tokenizer, resolve_encoder  # noqa: PLC0415 - imports transformers
+
+    for where, settings in wanted:
+        try:
+            load_tokenizer(resolve_encoder(study, store, settings))
+        except EncoderError as error:
+            yield (where, str(error))
+
+
+def _weights(file: StudyFile) -> Iterator[Problem]:
+    for name, task in file.study.tasks.items():
+        image = task.modalities.image
+        if (
+            image is not None
+            and image.weights is not None
+            and not file.study.resolve_path(image.weights).is_file()
+        ):
+            yield (("tasks", name, "modalities", "image", "weights"), f"there is no file {image.weights!r}")
+
+
+def _store(file: StudyFile, problems: list[Problem]) -> Store | None:
+    try:
+        return Store(file.study.store_path)
+    except StoreError as error:
+        problems.append((("store",), str(error)))
+        return None

@@ -11,11 +11,10 @@ import numpy as np
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
+    UID,
     BasicTextSRStorage,
     CTImageStorage,
     ExplicitVRLittleEndian,
-    JPEGLSLossless,
-    RLELossless,
 )
 
 from clinical_mm.synthetic.images import Stack
@@ -27,7 +26,7 @@ from clinical_mm.synthetic.truth import Tally
 class Encoding:
     """How the pixels of a series are written: HU = stored · slope + intercept."""
 
-    transfer_syntax: str = ExplicitVRLittleEndian
+    transfer_syntax: UID = ExplicitVRLittleEndian
     slope: float = 1.0
     intercept: float = -1024.0
     is_signed: bool = False
@@ -69,7 +68,7 @@ class DicomFolder:
             Its SeriesInstanceUID.
         """
         series = uid(self.seed, "series", patient.number, study, stack.number)
-        dataset = _header(self.seed, patient, stack, encoding, series, study)
+        dataset = _header(self.seed, patient, stack, encoding, series=series, study=study)
         dataset.PatientID = pacs_id or patient.pacs_id
         for place in range(len(stack.hu)):
             data = self._slice(dataset, stack, encoding, place)
@@ -81,7 +80,7 @@ class DicomFolder:
     def repeat_slice(self, patient: Patient, stack: Stack, place: int, study: str = "first") -> None:
         """Write a slice of a plain series that was added before once more, under another name."""
         series = uid(self.seed, "series", patient.number, study, stack.number)
-        dataset = _header(self.seed, patient, stack, PLAIN, series, study)
+        dataset = _header(self.seed, patient, stack, PLAIN, series=series, study=study)
         dataset.PatientID = patient.pacs_id
         data = self._slice(dataset, stack, PLAIN, place)
         self._write(f"{dataset.SOPInstanceUID} copy", data, "duplicate")
@@ -91,15 +90,19 @@ class DicomFolder:
         dataset = Dataset()
         dataset.file_meta = _file_meta(BasicTextSRStorage, ExplicitVRLittleEndian)
         dataset.SOPClassUID = BasicTextSRStorage
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid(
-            self.seed, "sr", patient.number
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(
+            uid(self.seed, "sr", patient.number)
         )
         dataset.PatientID, dataset.Modality = patient.pacs_id, "SR"
         dataset.StudyInstanceUID = uid(self.seed, "study", patient.number, "first")
         dataset.SeriesInstanceUID = uid(self.seed, "series", patient.number, "sr")
         dataset.InstanceNumber, dataset.SeriesNumber = 1, 99
         dataset.ContentDate, dataset.ContentTime = patient.index_time.strftime("%Y%m%d"), "080000"
-        dataset.CompletionFlag, dataset.VerificationFlag, dataset.ValueType = "COMPLETE", "UNVERIFIED", "CONTAINER"
+        dataset.CompletionFlag, dataset.VerificationFlag, dataset.ValueType = (
+            "COMPLETE",
+            "UNVERIFIED",
+            "CONTAINER",
+        )
         dataset.ContinuityOfContent = "SEPARATE"
         self._write(dataset.SOPInstanceUID, _encoded(dataset), "not_an_image")
 
@@ -113,7 +116,7 @@ class DicomFolder:
         """The bytes of one instance; sets what differs between the slices of a series."""
         n_slices = len(stack.hu)
         position = stack.geometry.to_lps(np.array([place, 0, 0]))
-        instance = uid(self.seed, "instance", dataset.SeriesInstanceUID, place)
+        instance = UID(uid(self.seed, "instance", dataset.SeriesInstanceUID, place))
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = instance
         dataset.InstanceNumber = n_slices - place if encoding.is_head_first else place + 1
         dataset.ImagePositionPatient = [f"{p:.4f}" for p in position]
@@ -144,7 +147,7 @@ class DicomFolder:
 
 
 def _header(
-    seed: int, patient: Patient, stack: Stack, encoding: Encoding, series: str, study: str
+    seed: int, patient: Patient, stack: Stack, encoding: Encoding, *, series: str, study: str
 ) -> Dataset:
     """What the instances of a series have in common."""
     dataset = Dataset()
@@ -186,11 +189,11 @@ def _header(
     return dataset
 
 
-def _file_meta(sop_class: str, transfer_syntax: str) -> FileMetaDataset:
+def _file_meta(sop_class: UID, transfer_syntax: UID) -> FileMetaDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = sop_class
     meta.TransferSyntaxUID = transfer_syntax
-    meta.ImplementationClassUID = "2.25.80302813137786398554742050926734630921"
+    meta.ImplementationClassUID = UID("2.25.80302813137786398554742050926734630921")
     meta.ImplementationVersionName = "CLINICAL_MM"
     return meta
 

@@ -22,15 +22,16 @@ PLANTED_GENES = ("BIRC5", "CCNB1", "CDK1", "MKI67", "TOP2A")
 MUTATION_GENE = "TP53"
 SHIFT_SD = 2.0
 
-_OTHER_GENES = (
-    "ACTB ADH1A AFP AHSG ALB ALDOB APOA1 APOA2 APOB APOC3 APOE APOH ARG1 ASGR1 ASS1 B2M BAX BCL2 C3 C4A CAT CD14 CD34 "
-    "CD44 CD68 CD8A CDH1 CEBPA CPS1 CRP CTSB CXCL8 CYP1A2 CYP2C9 CYP2E1 CYP3A4 DCN EGFR EPCAM F2 F5 F7 F9 FABP1 FASN "
-    "FGA FGB FGF21 FGG FN1 FOXA2 G6PC1 GAPDH GC GCK GLUL GLS2 GPC3 GPT GSTA1 HAMP HMGCR HNF1A HNF4A HP HPD HPX IGF1 "
-    "IGF2 IL6R ITIH1 KNG1 KRT18 KRT19 KRT8 LDLR LIPC LPA LUM MAT1A MET MTTP NNMT NR1H4 ORM1 PAH PCK1 PLG PPARA PROC "
-    "RBP4 SAA1 SERPINA1 SERPINC1 SLC10A1 SLC2A2 SLCO1B1 SOD2 SPP1 STAT3 TAT TF TGFB1 THBS1 TIMP1 TTR TXN UGT1A1 VEGFA "
-    "VIM VTN VWF XBP1 ZBTB16 ZFP36"
-).split()
-GENES = tuple(sorted({*PLANTED_GENES, *_OTHER_GENES[:115]}))
+_OTHER_GENES = """
+    ACTB ADH1A AFP AHSG ALB ALDOB APOA1 APOA2 APOB APOC3 APOE APOH ARG1 ASGR1 ASS1 B2M BAX BCL2 C3
+    C4A CAT CD14 CD34 CD44 CD68 CD8A CDH1 CEBPA CPS1 CRP CTSB CXCL8 CYP1A2 CYP2C9 CYP2E1 CYP3A4 DCN
+    EGFR EPCAM F2 F5 F7 F9 FABP1 FASN FGA FGB FGF21 FGG FN1 FOXA2 G6PC1 GAPDH GC GCK GLUL GLS2 GPC3
+    GPT GSTA1 HAMP HMGCR HNF1A HNF4A HP HPD HPX IGF1 IGF2 IL6R ITIH1 KNG1 KRT18 KRT19 KRT8 LDLR LIPC
+    LPA LUM MAT1A MET MTTP NNMT NR1H4 ORM1 PAH PCK1 PLG PPARA PROC RBP4 SAA1 SERPINA1 SERPINC1
+    SLC10A1 SLC2A2 SLCO1B1 SOD2 SPP1 STAT3 TAT TF TGFB1 THBS1 TIMP1 TTR TXN UGT1A1 VEGFA VIM VTN VWF
+    XBP1 ZBTB16 ZFP36
+"""
+GENES = tuple(sorted({*PLANTED_GENES, *_OTHER_GENES.split()}))
 """The 120 genes of the matrix."""
 
 _MUTATED_OTHERS = ("ALB", "APOB", "ARID1A", "AXIN1", "CTNNB1", "KEAP1", "NFE2L2", "RB1", "TERT", "TSC2")
@@ -90,7 +91,9 @@ class GenomicFiles:
         else:
             tally.quarantined[fate] += 1
 
-    def add_unusable(self, with_samples: list[Patient], without_samples: list[Patient], strangers: Iterable[str]) -> None:
+    def add_unusable(
+        self, with_samples: list[Patient], without_samples: list[Patient], strangers: Iterable[str]
+    ) -> None:
         """Add what is wrong in real matrices.
 
         Args:
@@ -147,6 +150,8 @@ def _expression(rng: np.random.Generator, has_signal: bool) -> np.ndarray:
     planted = np.isin(GENES, PLANTED_GENES)
     loadings[:, planted] = 0.0
     noise = rng.normal(0, 1, len(GENES))
-    values: np.ndarray = means + rng.normal(size=_N_PROGRAMMES) @ loadings + noise + SHIFT_SD * planted * has_signal
+    values: np.ndarray = (
+        means + rng.normal(size=_N_PROGRAMMES) @ loadings + noise + SHIFT_SD * planted * has_signal
+    )
     values[rng.random(len(GENES)) < 0.01] = np.nan
     return values

@@ -139,12 +139,12 @@ def _phantom(
     return hu + rng.normal(0, _NOISE_HU, shape), lesion
 
 
-def _ball(
-    z: np.ndarray, y: np.ndarray, x: np.ndarray, centre: np.ndarray, radii: np.ndarray
-) -> np.ndarray:
+def _ball(z: np.ndarray, y: np.ndarray, x: np.ndarray, centre: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """Below one inside an ellipsoid; centre and radii as [z, y, x] mm."""
     result: np.ndarray = (
-        ((z - centre[0]) / radii[0]) ** 2 + ((y - centre[1]) / radii[1]) ** 2 + ((x - centre[2]) / radii[2]) ** 2
+        ((z - centre[0]) / radii[0]) ** 2
+        + ((y - centre[1]) / radii[1]) ** 2
+        + ((x - centre[2]) / radii[2]) ** 2
     )
     return result
 
@@ -162,7 +162,9 @@ def _thick(stack: Stack) -> Stack:
     hu = stack.hu.reshape(N_SLICES // 2, 2, N_ROWS, N_COLUMNS).mean(axis=1)
     g = stack.geometry
     thick = Geometry(g.origin_mm + g.normal_mm / 2, 2 * g.normal_mm, g.down_mm, g.right_mm)
-    return Stack(hu, thick, "Abdomen arterial 12 mm soft", ("DERIVED", "SECONDARY", "AXIAL"), stack.acquired, 3)
+    return Stack(
+        hu, thick, "Abdomen arterial 12 mm soft", ("DERIVED", "SECONDARY", "AXIAL"), stack.acquired, 3
+    )
 
 
 def _localizer(stack: Stack) -> Stack:

@@ -33,6 +33,7 @@ class NoteFiles:
     letters: list[tuple[str, ...]] = field(default_factory=list)
     referrals: list[tuple[str, ...]] = field(default_factory=list)
     resources: list[str] = field(default_factory=list)
+    undecodable: list[tuple[str, ...]] = field(default_factory=list)
     tallies: dict[str, Tally] = field(
         default_factory=lambda: {LETTERS: Tally("row"), REFERRALS: Tally("row"), DOCUMENTS: Tally("resource")}
     )
@@ -49,9 +50,12 @@ class NoteFiles:
 
     def repeat(self, note: Note) -> None:
         """Add the record of a note that was added before once more, byte for byte."""
-        records: list[Any] = {LETTERS: self.letters, REFERRALS: self.referrals, DOCUMENTS: self.resources}[
-            note.source
-        ]
+        by_source: dict[str, list[Any]] = {
+            LETTERS: self.letters,
+            REFERRALS: self.referrals,
+            DOCUMENTS: self.resources,
+        }
+        records = by_source[note.source]
         mark = f'"id": "{note.note_id}"' if note.source == DOCUMENTS else note.note_id
         records.append(next(r for r in records if mark in r))
         self._enter(note.source, "duplicate")
@@ -74,6 +78,11 @@ class NoteFiles:
         self._spoiled_letter(replace(letters[1], note_id="L90002"), "mrn", "", "missing_patient_id")
         for text in ("Seen on the ward, no change.", "Seen on the ward, drain removed."):
             self.add(replace(letters[2], note_id="L90003", text=text), "conflicting_records")
+        for i, note in enumerate(letters[:2]):  # a whole file that is not in the encoding of its source
+            self.undecodable.append(
+                _letter_row(replace(note, note_id=f"L9100{i}", text="Größe unverändert."))
+            )
+        self._enter(LETTERS, "unknown_encoding")
         self._spoiled_resource(json.dumps(_resource(documents[0], self.rng))[:200], "malformed_json")
         observation = {
             "resourceType": "Observation",
@@ -94,6 +103,9 @@ class NoteFiles:
         (directory / "fhir").mkdir()
         letters = _table(_LETTER_COLUMNS, self._shuffled(self.letters), ",")
         (directory / "notes" / "letters.csv").write_bytes(letters.encode("utf-8"))
+        if self.undecodable:
+            strange = _table(_LETTER_COLUMNS, self.undecodable, ",")
+            (directory / "notes" / "letters_ward3.csv").write_bytes(strange.encode("latin-1"))
         if self.referrals:
             referrals = _table(_REFERRAL_COLUMNS, self._shuffled(self.referrals), ";")
             (directory / "notes" / "referrals.csv").write_bytes(referrals.encode("latin-1"))
@@ -148,7 +160,7 @@ def _resource(note: Note, rng: np.random.Generator) -> dict[str, Any]:
     data = base64.b64encode(note.text.encode("utf-8")).decode("ascii")
     attachment = {"contentType": "text/plain; charset=utf-8", "data": data}
     subject = {"reference": f"Patient/{note.patient_id}"}
-    if note.note_id.startswith("rep"):
+    if note.is_report:
         return {
             "resourceType": "DiagnosticReport",
             "id": note.note_id,

@@ -34,15 +34,27 @@ class Note:
     is_date_only: bool = False
 
     @property
+    def item_id(self) -> str:
+        """The id in the notes table: the note's own, or of a FHIR resource its type and id."""
+        if self.source != DOCUMENTS:
+            return self.note_id
+        return f"{'DiagnosticReport' if self.is_report else 'DocumentReference'}/{self.note_id}"
+
+    @property
+    def is_report(self) -> bool:
+        """Whether it is written as a DiagnosticReport."""
+        return self.note_id.startswith("rep")
+
+    @property
     def key(self) -> str:
-        """`source/note_id`, as the truth names notes."""
-        return f"{self.source}/{self.note_id}"
+        """`source/item_id`, as the truth names notes."""
+        return f"{self.source}/{self.item_id}"
 
     @property
     def phrase(self) -> PlantedPhrase | None:
         """The planted phrase in it, if it holds one."""
         found = words.words_of(self.text[self.start : self.end])
-        return PlantedPhrase(self.source, self.note_id, self.start, self.end, found) if found else None
+        return PlantedPhrase(self.source, self.item_id, self.start, self.end, found) if found else None
 
 
 def compose_notes(seed: int, patient: Patient) -> list[Note]:
@@ -121,9 +133,9 @@ def _pathology(patient: Patient, rng: np.random.Generator) -> Note:
     head = words.fill(words.choose(words.PATHOLOGY_OPENING, rng), rng)
     tumour = words.fill(words.choose(words.PATHOLOGY_TUMOUR, rng), rng)
     text = "\n\n".join([head, " ".join([tumour, *findings]), words.choose(words.PATHOLOGY_CLOSING, rng)])
-    event, available = _times(patient, rng, first_day=12, last_day=30, delay_h=(24, 96))
+    times = _times(patient, rng, first_day=12, last_day=30, delay_h=(24, 96))
     note_id = f"{'rep' if rng.random() < 0.5 else 'doc'}-{patient.number:05d}-1"
-    return _with_phrase(DOCUMENTS, note_id, patient, "Pathology report", event, available, text, phrase)
+    return _written(patient, DOCUMENTS, note_id, "Pathology report", times=times, text=text, phrase=phrase)
 
 
 def _discharge(patient: Patient, rng: np.random.Generator) -> Note:
@@ -132,9 +144,9 @@ def _discharge(patient: Patient, rng: np.random.Generator) -> Note:
         *words.some_findings(words.DISCHARGE_FINDINGS, 3, rng),
     ]
     text = " ".join(words.fill(p, rng) for p in [*parts, words.choose(words.DISCHARGE_CLOSING, rng)])
-    event, available = _times(patient, rng, first_day=3, last_day=10, delay_h=(2, 40))
-    return _with_phrase(
-        DOCUMENTS, f"doc-{patient.number:05d}-2", patient, "Discharge summary", event, available, text
+    times = _times(patient, rng, first_day=3, last_day=10, delay_h=(2, 40))
+    return _written(
+        patient, DOCUMENTS, f"doc-{patient.number:05d}-2", "Discharge summary", times=times, text=text
     )
 
 
@@ -149,24 +161,24 @@ def _letter(patient: Patient, rng: np.random.Generator) -> Note:
         sentences.insert(int(rng.integers(0, len(sentences) + 1)), phrase)
     closing = words.fill(words.choose(words.LETTER_CLOSING, rng), rng)
     text = f"{opening}\n\n{' '.join(sentences)}\n{closing}"
-    event, available = _times(patient, rng, first_day=2, last_day=6, delay_h=(1, 20))
-    return _with_phrase(
-        LETTERS, f"L{patient.number:05d}-1", patient, "Clinic letter", event, available, text, phrase
+    times = _times(patient, rng, first_day=2, last_day=6, delay_h=(1, 20))
+    return _written(
+        patient, LETTERS, f"L{patient.number:05d}-1", "Clinic letter", times=times, text=text, phrase=phrase
     )
 
 
 def _nursing(patient: Patient, rng: np.random.Generator) -> Note:
     places = rng.choice(len(words.NURSING), 2, replace=False)
     text = " ".join(words.fill(words.NURSING[p], rng) for p in places)
-    event, available = _times(patient, rng, first_day=8, last_day=12, delay_h=(0, 2))
-    return _with_phrase(LETTERS, f"L{patient.number:05d}-2", patient, "Nursing note", event, available, text)
+    times = _times(patient, rng, first_day=8, last_day=12, delay_h=(0, 2))
+    return _written(patient, LETTERS, f"L{patient.number:05d}-2", "Nursing note", times=times, text=text)
 
 
 def _referral(patient: Patient, rng: np.random.Generator) -> Note:
     places = sorted(rng.choice(len(words.EXTERNAL), 3, replace=False))
     text = " ".join(words.fill(words.EXTERNAL[p], rng) for p in places)
-    event, available = _times(patient, rng, first_day=40, last_day=80, delay_h=(24, 48))
-    return _with_phrase(REFERRALS, f"R{patient.number:05d}", patient, "Referral", event, available, text)
+    times = _times(patient, rng, first_day=40, last_day=80, delay_h=(24, 48))
+    return _written(patient, REFERRALS, f"R{patient.number:05d}", "Referral", times=times, text=text)
 
 
 def _times(
@@ -179,16 +191,17 @@ def _times(
     return event, min(available, patient.index_time - timedelta(minutes=10))
 
 
-def _with_phrase(
+def _written(
+    patient: Patient,
     source: str,
     note_id: str,
-    patient: Patient,
     note_type: str,
-    event: datetime,
-    available: datetime,
+    *,
+    times: tuple[datetime, datetime],
     text: str,
     phrase: str = "",
 ) -> Note:
+    event, available = times
     start = text.index(phrase) if phrase else 0
     return Note(
         source,

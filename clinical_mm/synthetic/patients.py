@@ -187,3 +187,17 @@ def ideal_auroc(patients: list[tuple[dict[str, bool], frozenset[str], bool]]) ->
     result["complete"] = over([p for p in patients if p[1].issuperset(SIGNALS)], frozenset(SIGNALS))
     result["available"] = over(patients, None)
     return {name: round(value, 4) for name, value in result.items()}
+
+
+def ideal_c_index(patients: list[tuple[dict[str, bool], frozenset[str], float, bool]]) -> float:
+    """Harrell's c-index of an observer who knows the text and genomics signals that are usable.
+
+    Args:
+        patients: the signals, the modalities that are usable, survival in months, and whether death was seen.
+    """
+    risk = np.array([ideal_probability(s, has & {"text", "genomics"}) for s, has, _, _ in patients])
+    months = np.array([m for *_, m, _ in patients])
+    is_event = np.array([e for *_, e in patients], dtype=bool)
+    is_pair = is_event[:, None] & (months[:, None] < months[None, :])
+    higher = (risk[:, None] > risk[None, :]) + 0.5 * (risk[:, None] == risk[None, :])
+    return round(float(higher[is_pair].mean()), 4)

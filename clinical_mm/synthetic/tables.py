@@ -34,7 +34,9 @@ class ClinicalTable:
         """Add a patient's row from before the index time; one in five has no CRP."""
         rng = stream(seed, "clinical", patient.number)
         crp = f"{rng.lognormal(1.8, 0.8):.1f}"
-        recorded = patient.index_time - timedelta(days=int(rng.integers(1, 15)), minutes=int(rng.integers(1, 300)))
+        recorded = patient.index_time - timedelta(
+            days=int(rng.integers(1, 15)), minutes=int(rng.integers(1, 300))
+        )
         values = [str(patient.age_years), patient.sex, "" if rng.random() < 0.2 else crp]
         self.add_row(patient.patient_id, recorded, values)
 

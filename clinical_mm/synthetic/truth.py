@@ -43,7 +43,8 @@ class PatientTruth:
         modalities: what is usable at the index time, in the order text, image, genomics, clinical.
         signals: for text, image and genomics whether the patient has that risk factor, delivered or not.
         relapse: the outcome as last delivered; None while it is not known.
-        note_ids: `source/note_id` of the notes that may be read at the index time.
+        note_ids: `source/item_id` of the notes that may be read at the index time; the item id of a FHIR resource
+            is its type and id, `DocumentReference/doc-00012-1`.
         series_instance_uid: the series that the study's filters leave, or None.
     """
 
@@ -115,6 +116,7 @@ class GroundTruth:
     Attributes:
         ideal_auroc: of an observer who knows the signals that were delivered and how the label depends on them:
             by modality over the patients who have it, for `complete` patients, and over all (`available`).
+        ideal_c_index: of survival, of an observer of text and genomics.
         planted_words: words of the planted phrases that stand in no other sentence.
         leak_words: words that stand only in notes that may not be read at the index time.
         counts: by delivery and source.
@@ -125,6 +127,7 @@ class GroundTruth:
     n_patients: int
     deliveries: tuple[str, ...]
     ideal_auroc: dict[str, float]
+    ideal_c_index: float
     planted_words: tuple[str, ...]
     leak_words: tuple[str, ...]
     planted_genes: tuple[str, ...]
@@ -151,6 +154,7 @@ class GroundTruth:
             n_patients=value["n_patients"],
             deliveries=tuple(value["deliveries"]),
             ideal_auroc=value["ideal_auroc"],
+            ideal_c_index=value["ideal_c_index"],
             planted_words=tuple(value["planted_words"]),
             leak_words=tuple(value["leak_words"]),
             planted_genes=tuple(value["planted_genes"]),
@@ -166,6 +170,12 @@ def _patient(value: dict[str, Any]) -> PatientTruth:
     phrases = tuple(PlantedPhrase(**{**p, "words": tuple(p["words"])}) for p in value["phrases"])
     lesion = value["lesion"]
     if lesion is not None:
-        lesion = PlantedLesion(**{k: tuple(v) if isinstance(v, list) else v for k, v in lesion.items()})
+        lesion = PlantedLesion(
+            lesion["series_instance_uid"],
+            tuple(lesion["centre_lps_mm"]),
+            lesion["radius_mm"],
+            tuple(lesion["centre_voxel"]),
+            tuple(lesion["radius_voxel"]),
+        )
     tuples = {k: tuple(value[k]) for k in ("modalities", "note_ids", "genes", "mutated_genes")}
     return PatientTruth(**{**value, **tuples, "phrases": phrases, "lesion": lesion})

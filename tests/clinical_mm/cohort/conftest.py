@@ -66,8 +66,10 @@ SETTINGS: dict[str, Any] = {
 def merged(base: Any, change: Any) -> Any:
     """A tree with the parts of another put over it."""
     if isinstance(base, dict) and isinstance(change, dict):
-        return {k: merged(base[k], change[k]) if k in base and k in change else {**base, **change}[k]
-                for k in {**base, **change}}
+        return {
+            k: merged(base[k], change[k]) if k in base and k in change else {**base, **change}[k]
+            for k in {**base, **change}
+        }
     return change
 
 
@@ -121,11 +123,15 @@ class Hospital:
         }
         self._add(delivery, "imaging", {"source": "ct", "source_patient_id": patient, **row, **more})
 
-    def sample(self, delivery: str, patient: str, sample_id: str, time: str | None = None, **more: Any) -> None:
+    def sample(
+        self, delivery: str, patient: str, sample_id: str, time: str | None = None, **more: Any
+    ) -> None:
         row = {"sample_id": sample_id, "available_time": time, "n_features": 2, "content_hash": sample_id}
         self._add(delivery, "genomics", {"source": "rna", "source_patient_id": patient, **row, **more})
 
-    def value(self, delivery: str, patient: str, variable: str, value: Any, time: str | None, **more: Any) -> None:
+    def value(
+        self, delivery: str, patient: str, variable: str, value: Any, time: str | None, **more: Any
+    ) -> None:
         row = {"variable": variable, "available_time": time, **_cell(value)}
         self._add(delivery, "clinical", {"source": "labs", "source_patient_id": patient, **row, **more})
 
@@ -146,16 +152,24 @@ class Hospital:
     def write_stage(self, delivery: str, stage: str, rows: pd.DataFrame) -> None:
         """Write one snapshot of rows; columns that they lack are null."""
         table = STAGE_TABLES[stage]
+        rows = rows.reset_index(drop=True)
         frame = rows.reindex(columns=table.columns) if len(rows) else tables.empty(table)
         for field in table.schema:
             if str(field.type).startswith("timestamp"):
-                frame[field.name] = pd.to_datetime(frame[field.name]).astype("datetime64[us]")
+                frame[field.name] = pd.to_datetime(frame[field.name], format="ISO8601").astype(
+                    "datetime64[us]"
+                )
             elif str(field.type) == "string":
                 frame[field.name] = frame[field.name].astype(object).where(frame[field.name].notna(), None)
         fingerprint = content_hash(frame.to_json())
         by_source = frame.groupby("source").size().rename("found").reset_index()
         counts = by_source.assign(
-            delivery=delivery, record_kind="row", accepted=by_source["found"], duplicate=0, superseded=0, quarantined=0
+            delivery=delivery,
+            record_kind="row",
+            accepted=by_source["found"],
+            duplicate=0,
+            superseded=0,
+            quarantined=0,
         )
         with snapshot(self.store.delivery(delivery, stage), fingerprint) as directory:
             tables.write_table(table, frame, directory)

@@ -22,7 +22,11 @@ def test_a_later_delivery_corrects_an_earlier_one(hospital):
     assert dict(zip(rows["note_id"], rows["text"], strict=True)) == {"n1": "corrected", "n2": "stays"}
     assert list(rows.columns) == tables.NOTES.columns
     assert fates(hospital, tables.NOTES, "notes")["notes"] == {
-        "rows": 3, "current": 2, "duplicate": 0, "superseded": 1, "retracted": 0,
+        "rows": 3,
+        "current": 2,
+        "duplicate": 0,
+        "superseded": 1,
+        "retracted": 0,
     }
 
 
@@ -34,10 +38,17 @@ def test_the_same_row_again_is_a_duplicate_and_another_value_supersedes(hospital
     hospital.value("d3", "p1", "crp", 4.0, "2020-01-01 08:00")
     hospital.write()
     rows = current_rows(hospital.store, tables.CLINICAL, "clinical", ["variable", "delivery", "value_number"])
-    assert sorted(rows[["variable", "delivery"]].itertuples(index=False, name=None)) == [("crp", "d3"), ("sex", "d2")]
+    assert sorted(rows[["variable", "delivery"]].itertuples(index=False, name=None)) == [
+        ("crp", "d3"),
+        ("sex", "d2"),
+    ]
     # crp of d1 and d2 both differ from the 4.0 that stands; sex of d1 says what d2 says.
     assert fates(hospital, tables.CLINICAL, "clinical")["labs"] == {
-        "rows": 5, "current": 2, "duplicate": 1, "superseded": 2, "retracted": 0,
+        "rows": 5,
+        "current": 2,
+        "duplicate": 1,
+        "superseded": 2,
+        "retracted": 0,
     }
 
 
@@ -65,7 +76,11 @@ def test_a_note_that_a_later_delivery_declares_entered_in_error_stands_no_more(h
     hospital.write()
     assert current_rows(hospital.store, tables.NOTES, "notes").empty
     assert fates(hospital, tables.NOTES, "notes")["notes"] == {
-        "rows": 2, "current": 0, "duplicate": 0, "superseded": 1, "retracted": 1,
+        "rows": 2,
+        "current": 0,
+        "duplicate": 0,
+        "superseded": 1,
+        "retracted": 1,
     }
 
 

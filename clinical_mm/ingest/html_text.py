@@ -1,0 +1,109 @@
+"""HTML and XHTML to text, with the line breaks that a browser would show and no words glued together.
+
+Follows the rendering of text in the WHATWG HTML standard (innerText), without style sheets.
+"""
+
+import re
+from html.parser import HTMLParser
+
+_BLOCKS = frozenset(
+    ["address", "article", "aside", "blockquote", "body", "caption", "dd", "details", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "html", "legend", "li", "main", "nav", "ol", "p", "pre", "section", "summary", "table", "tbody", "tfoot", "thead", "tr", "ul"]
+)
+_PARAGRAPHS = frozenset(["blockquote", "dl", "h1", "h2", "h3", "h4", "h5", "h6", "ol", "p", "pre", "table", "ul"])
+_CELLS = frozenset({"td", "th"})
+_UNSEEN = frozenset(["head", "script", "style", "template", "title"])
+_VOID = frozenset({"br", "hr", "wbr"})
+_SPACES = re.compile(r"[ \t\r\n\f\v]+")
+
+
+def html_to_text(html: str) -> str:
+    r"""The text of a document.
+
+    >>> html_to_text("<p>Dose:<br/>5&nbsp;mg</p><ul><li>one</li><li>two</li></ul>")
+    'Dose:\n5 mg\n\none\ntwo'
+    >>> html_to_text("<table><tr><td>Hb</td><td>7.1</td></tr><tr><td>CRP</td><td>12</td></tr></table>")
+    'Hb\t7.1\nCRP\t12'
+    """
+    parser = _TextParser()
+    parser.feed(html)
+    parser.close()
+    return parser.text()
+
+
+class _TextParser(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self._parts: list[str] = []
+        self._unseen = 0
+        self._verbatim = 0
+        self._breaks = 0  # line breaks owed before the next text
+        self._is_spaced = False  # whether a space is owed
+        self._is_cell_owed = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "body":
+            self._unseen = 0  # the end tag of the head may be left out
+        if tag in _UNSEEN:
+            self._unseen += 1
+        elif tag == "br":
+            self._line_break()
+        elif tag in _BLOCKS:
+            self._block(tag)
+        elif tag in _CELLS and self._parts and not self._breaks and not self._parts[-1].endswith("\n"):
+            self._is_cell_owed = True
+        if tag == "pre":
+            self._verbatim += 1
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in _VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in _UNSEEN:
+            self._unseen = max(0, self._unseen - 1)
+        elif tag in _BLOCKS:
+            self._block(tag)
+        if tag == "pre":
+            self._verbatim = max(0, self._verbatim - 1)
+
+    def handle_data(self, data: str) -> None:
+        if self._unseen:
+            return
+        if self._verbatim:
+            self._write(data.replace("\r\n", "\n"))
+            return
+        text = _SPACES.sub(" ", data)
+        if text.startswith(" "):
+            self._is_spaced = True
+        stripped = text.strip(" ")
+        if stripped:
+            self._write(stripped)
+            self._is_spaced = text.endswith(" ")
+
+    def _write(self, text: str) -> None:
+        if self._breaks:
+            if self._parts:
+                self._parts.append("\n" * self._breaks)
+        elif self._is_cell_owed:
+            self._parts.append("\t")
+        elif self._is_spaced and self._parts and not self._parts[-1].endswith("\n"):
+            self._parts.append(" ")
+        self._breaks = 0
+        self._is_spaced = self._is_cell_owed = False
+        self._parts.append(text)
+
+    def _line_break(self) -> None:
+        if self._breaks:
+            self._breaks += 1
+        else:
+            self._breaks = 1
+        self._is_spaced = False
+
+    def _block(self, tag: str) -> None:
+        self._breaks = max(self._breaks, 2 if tag in _PARAGRAPHS else 1)
+        self._is_spaced = self._is_cell_owed = False
+
+    def text(self) -> str:
+        """What was read, no-break spaces as spaces."""
+        return "".join(self._parts).replace("\u00a0", " ").strip()

@@ -1,0 +1,100 @@
+"""Somatic mutations in MAF: the number of non-silent variants of each gene in each sequenced sample.
+
+A record is a row, a variant. Genes without a non-silent variant in a delivery have no column: in its samples they
+are zero, and the values file says so. Format: https://docs.gdc.cancer.gov/Data/File_Formats/MAF_Format/.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clinical_mm.errors import DeliveryError
+from clinical_mm.ingest.delivery import Delivery, files_of_pattern
+from clinical_mm.ingest.ledger import Ledger
+from clinical_mm.ingest.opening import UnreadableFileError, open_text
+from clinical_mm.ingest.samples import GenomicTables, Samples, content_hashes, genomic_tables
+from clinical_mm.ingest.tabular import Rows, read_rows
+from clinical_mm.study.sources import GenomicsMafSource
+
+
+def read_genomics_maf(
+    name: str, source: GenomicsMafSource, delivery: Delivery, files: list[Path], ledger: Ledger
+) -> GenomicTables:
+    """Read the variants of a source of kind `genomics_maf`.
+
+    Args:
+        name: of the source.
+        source: its declaration.
+        delivery: where the files lie.
+        files: the source's files in it; lines that begin with `#` are skipped where `table.comment` names no other.
+        ledger: is told the fate of each row, once.
+
+    Returns:
+        Rows of `tables.GENOMIC_SAMPLES`, one a sample that has a variant or stands in the list of sequenced samples,
+        and counts: float32, 0 where a sample has no non-silent variant of a gene.
+
+    Raises:
+        DeliveryError: a column is missing, or the list of sequenced samples cannot be read.
+    """
+    table = source.table if source.table.comment else source.table.model_copy(update={"comment": "#"})
+    columns = {"sample": source.sample_id, "gene": source.gene, "classification": source.classification}
+    rows = read_rows(name, table, columns, delivery, files, ledger, has_digest=True)
+    ids = rows.text("sample")
+    rows = rows.set_aside(ids == "", ledger, "missing_sample_id", "the row names no sample")
+    is_incomplete = (rows.text("gene") == "") | (rows.text("classification") == "")
+    rows = rows.set_aside(
+        is_incomplete, ledger, "missing_value", "the row names no gene, or no classification"
+    )
+    if not source.is_timeless:
+        always = np.ones(len(rows), dtype=bool)
+        sentence = "a MAF carries no time, and the source is not declared timeless"
+        rows = rows.set_aside(always, ledger, "missing_time", sentence)
+    rows = _without_duplicates(rows, ledger)
+    ledger.accept(len(rows))
+    sequenced = _sequenced(name, source, delivery) if source.is_timeless else {}
+    samples = _counted(rows, sequenced, source)
+    return genomic_tables(name, delivery.name, samples, content_hashes(samples))
+
+
+def _without_duplicates(rows: Rows, ledger: Ledger) -> Rows:
+    is_repeated = pd.Series(rows.digest, dtype=object).duplicated().to_numpy(dtype=bool)
+    if not is_repeated.any():
+        return rows
+    for locator in rows.take(is_repeated).locators():
+        ledger.duplicate(locator, "the same row stands earlier")
+    return rows.take(~is_repeated)
+
+
+def _sequenced(name: str, source: GenomicsMafSource, delivery: Delivery) -> dict[str, str]:
+    """Where each sequenced sample was listed, by its id: the first field of every line, but for the header."""
+    listed: dict[str, str] = {}
+    for path in files_of_pattern(delivery, source.sequenced) if source.sequenced else ():
+        try:
+            with open_text(path, source.table.encoding, name) as stream:
+                for number, line in enumerate(stream, start=1):
+                    sample = line.rstrip("\r\n").split("\t")[0].strip().strip('"')
+                    if sample and sample != source.sample_id and not sample.startswith("#"):
+                        listed.setdefault(sample, f"{delivery.relative(path)}#line {number}")
+        except UnreadableFileError as error:
+            raise DeliveryError(
+                f"source {name}: the list of sequenced samples cannot be read ({error.sentence}): without it, "
+                "samples without a variant would be missing"
+            ) from None
+    return listed
+
+
+def _counted(rows: Rows, sequenced: dict[str, str], source: GenomicsMafSource) -> Samples:
+    found, genes = rows.text("sample"), rows.text("gene")
+    is_counted = ~np.isin(rows.text("classification"), source.silent)
+    first = pd.Series(rows.locators(), dtype=object).groupby(found, sort=False).first()
+    where = {**sequenced, **first.to_dict()} if len(rows) else dict(sequenced)
+    ids = np.array(sorted(where), dtype=object)
+    features = sorted(set(genes[is_counted]))
+    values = np.zeros((len(ids), len(features)), dtype=np.float32)
+    at_sample = pd.Index(ids).get_indexer(found[is_counted])
+    at_gene = pd.Index(np.array(features, dtype=object)).get_indexer(genes[is_counted])
+    np.add.at(values, (at_sample, at_gene), 1)
+    no_time = np.full(len(ids), np.datetime64("NaT", "us"))
+    locators = np.array([where[i] for i in ids], dtype=object)
+    return Samples(locators, ids, ids, no_time, features, values, absent_feature=0.0)

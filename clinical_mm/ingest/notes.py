@@ -1,0 +1,95 @@
+"""Notes from tables, one row each. FHIR resources are for `fhir`, versions of one note for `note_versions`."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clinical_mm.ingest.delivery import Delivery
+from clinical_mm.ingest.ledger import Ledger
+from clinical_mm.ingest.note_versions import NoteRecord, note_rows, own_id, settle
+from clinical_mm.ingest.tabular import read_rows
+from clinical_mm.ingest.times import TimeReader, Times
+from clinical_mm.study.sources import NotesTableSource
+
+_ROLES = ("patient_id", "text", "note_id", "available_time", "event_time", "note_type", "status")
+
+
+def read_notes_table(
+    name: str, source: NotesTableSource, delivery: Delivery, files: list[Path], ledger: Ledger
+) -> pd.DataFrame:
+    """Read the notes of a source of kind `notes_table`.
+
+    Args:
+        name: of the source.
+        source: its declaration.
+        delivery: where the files lie.
+        files: the source's files in it.
+        ledger: is told the fate of each row, once.
+
+    Returns:
+        Rows of `tables.NOTES`; a note that is retracted stands there without text, so that what earlier deliveries
+        said of it does not stand either.
+
+    Raises:
+        DeliveryError: a column is missing, or zone, encoding or delimiter are none.
+    """
+    columns = {role: getattr(source, role) for role in _ROLES if getattr(source, role) is not None}
+    reader = TimeReader(source.time, name)
+    rows = read_rows(name, source.table, columns, delivery, files, ledger)
+    patients = rows.text("patient_id")
+    rows = rows.set_aside(patients == "", ledger, "missing_patient_id", "the row names no patient")
+
+    available = _times(reader, rows.cells, "available_time")
+    event = _times(reader, rows.cells, "event_time")
+    empty = np.full(len(rows), "", dtype=object)
+    patients = rows.text("patient_id")
+    note_ids = rows.text("note_id") if "note_id" in columns else empty
+    types = rows.text("note_type") if "note_type" in columns else empty
+    statuses = [_status(s) for s in rows.text("status")] if "status" in columns else empty
+    candidates = []
+    for i, (locator, text) in enumerate(zip(rows.locators(), rows.cells["text"], strict=True)):
+        record = NoteRecord(
+            locator=locator,
+            source_patient_id=patients[i],
+            note_id=note_ids[i],
+            note_type=types[i] or None,
+            status=statuses[i] or None,
+            available_time=_moment(available, i),
+            event_time=_moment(event, i),
+            text=str(text),
+        )
+        if record.is_retraction or record.is_declared_superseded:
+            candidates.append(record)
+            continue
+        if not record.text.strip():
+            ledger.quarantine(locator, "empty_text", "the note has no text")
+            continue
+        if available.is_unreadable[i]:
+            ledger.quarantine(locator, "unreadable_time", "the available time is not in the declared form")
+            continue
+        if available.is_missing[i] and not source.is_timeless:
+            ledger.quarantine(locator, "missing_time", "the row does not say when the note could be read")
+            continue
+        if event.is_unreadable[i]:
+            record = record.with_problem(
+                "event_time", "unreadable_time", "the event time is not in the declared form"
+            )
+        if not record.note_id:
+            record = record.with_id(own_id(record))
+        candidates.append(record)
+    return note_rows(name, delivery.name, settle(candidates, ledger))
+
+
+def _times(reader: TimeReader, cells: pd.DataFrame, role: str) -> Times:
+    return reader.read(list(cells[role]) if role in cells.columns else [""] * len(cells))
+
+
+def _moment(times: Times, place: int) -> np.datetime64 | None:
+    value = times.values[place]
+    return None if np.isnat(value) else value
+
+
+def _status(text: str) -> str:
+    """A status as FHIR spells it: `Entered in error` is `entered-in-error`."""
+    return "-".join(text.lower().replace("_", " ").replace("-", " ").split())

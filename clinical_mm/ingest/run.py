@@ -1,0 +1,193 @@
+"""Ingest of a delivery, stage by stage: readers run, fates are counted, and a snapshot is written whole.
+
+Running a stage again on what has not changed does nothing; on the same content it writes the same bytes. What a
+record means belongs to the readers.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from clinical_mm import tables
+from clinical_mm.errors import DeliveryError
+from clinical_mm.ingest.clinical import read_clinical
+from clinical_mm.ingest.delivery import Delivery, delivery_fingerprint, matching_files
+from clinical_mm.ingest.fhir import read_notes_fhir
+from clinical_mm.ingest.genomics import read_genomics_matrix
+from clinical_mm.ingest.ledger import Ledger, is_conserved
+from clinical_mm.ingest.maf import read_genomics_maf
+from clinical_mm.ingest.notes import read_notes_table
+from clinical_mm.ingest.outcomes import read_outcomes
+from clinical_mm.ingest.samples import write_values
+from clinical_mm.store import Store, content_hash, current, current_about, require_current, snapshot
+from clinical_mm.study.root import Study
+from clinical_mm.study.sources import (
+    STAGES,
+    ClinicalSource,
+    DicomSource,
+    GenomicsMafSource,
+    GenomicsMatrixSource,
+    NotesFhirSource,
+    NotesTableSource,
+    OutcomesSource,
+    Source,
+)
+from clinical_mm.summary import Check, StageSummary
+
+VERSION = 1
+"""Raised when readers make other tables of the same files: everything is then ingested anew."""
+
+_TABLES = {
+    "notes": tables.NOTES,
+    "imaging": tables.SERIES,
+    "genomics": tables.GENOMIC_SAMPLES,
+    "clinical": tables.CLINICAL,
+    "outcomes": tables.OUTCOMES,
+}
+_RECORD_KINDS = {
+    "notes_table": "row",
+    "notes_fhir": "resource",
+    "dicom": "file",
+    "genomics_matrix": "sample",
+    "genomics_maf": "variant",
+    "clinical": "row",
+    "outcomes": "row",
+}
+_FATES = ("accepted", "duplicate", "superseded", "quarantined")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a source brought: rows of the stage's table, values beside them, and the ledger."""
+
+    rows: pd.DataFrame
+    ledger: Ledger
+    values: pa.Table | None = None
+
+
+def ingest_delivery(study: Study, store: Store, delivery: Delivery) -> list[StageSummary]:
+    """Ingest all stages of a delivery, in the order of `STAGES`.
+
+    Raises:
+        ClinicalMMError: as `ingest_stage`.
+    """
+    return [ingest_stage(study, store, delivery, stage) for stage in STAGES]
+
+
+def ingest_stage(study: Study, store: Store, delivery: Delivery, stage: str) -> StageSummary:
+    """Read what a delivery brings for one stage into the store.
+
+    Args:
+        study: the study.
+        store: where the snapshot goes: `<table>.parquet`, `records.parquet`, `counts.parquet`, and for genomics
+            `genomics_<source>.parquet`.
+        delivery: the delivery.
+        stage: one of `study.sources.STAGES`.
+
+    Returns:
+        Counts by source, what was quarantined by reason, and the check of conservation.
+
+    Raises:
+        DeliveryError: the delivery does not fit what the study declares: a column is missing, say.
+        StoreError: another process ingests the same, or the store cannot be written.
+    """
+    if stage not in STAGES:
+        raise DeliveryError(f"there is no ingest stage {stage!r}: it is one of {', '.join(STAGES)}")
+    if not delivery.path.is_dir():
+        raise DeliveryError(f"the delivery {delivery.name} is no longer in the landing folder")
+    folder = store.delivery(delivery.name, stage)
+    with store.lock(f"ingest-{delivery.name}-{stage}"):
+        fingerprint = _fingerprint(study, delivery, stage)
+        about = current_about(folder)
+        if about is not None and about["fingerprint"] == fingerprint and current(folder) is not None:
+            path = require_current(folder, "ingest")
+            if path.is_dir():
+                return _summary(stage, delivery, path, is_unchanged=True)
+        names = study.sources_of_stage(stage)
+        read = {name: _read(name, study.sources[name], delivery, store) for name in names}
+        with snapshot(folder, fingerprint, {"delivery": delivery.name, "stage": stage}) as directory:
+            _write(directory, _TABLES[stage], read)
+        summary = _summary(stage, delivery, require_current(folder, "ingest"), is_unchanged=False)
+    counts = summary.tables["counts"][["found", *_FATES]].sum()
+    _log.info("ingested %s of delivery %s: %s", stage, delivery.name, counts.to_dict())
+    return summary
+
+
+def _fingerprint(study: Study, delivery: Delivery, stage: str) -> str:
+    sources = {name: study.sources[name] for name in study.sources_of_stage(stage)}
+    settings = {name: source.model_dump(mode="json") for name, source in sources.items()}
+    patterns = [p for s in sources.values() for p in (s.path, getattr(s, "sequenced", None)) if p]
+    return content_hash(stage, delivery.name, settings, delivery_fingerprint(delivery, patterns), VERSION)
+
+
+def _read(name: str, source: Source, delivery: Delivery, store: Store) -> _Read:
+    ledger = Ledger(name, delivery.name, _RECORD_KINDS[source.kind])
+    files = matching_files(delivery, source)
+    if isinstance(source, GenomicsMatrixSource | GenomicsMafSource):
+        if isinstance(source, GenomicsMatrixSource):
+            genomic = read_genomics_matrix(name, source, delivery, files, ledger)
+        else:
+            genomic = read_genomics_maf(name, source, delivery, files, ledger)
+        return _Read(genomic.samples, ledger, genomic.values)
+    return _Read(_reader(source, store)(name, source, delivery, files, ledger), ledger)
+
+
+def _reader(source: Source, store: Store) -> Callable[..., pd.DataFrame]:
+    if isinstance(source, DicomSource):
+        # Its decoders take a second to import, which no other stage needs.
+        from clinical_mm.ingest.imaging import read_dicom  # noqa: PLC0415
+
+        def read(
+            name: str, source: DicomSource, delivery: Delivery, files: list[Path], ledger: Ledger
+        ) -> pd.DataFrame:
+            return read_dicom(name, source, delivery, files, ledger, store.volumes)
+
+        return read
+    readers: dict[type, Callable[..., pd.DataFrame]] = {
+        NotesTableSource: read_notes_table,
+        NotesFhirSource: read_notes_fhir,
+        ClinicalSource: read_clinical,
+        OutcomesSource: read_outcomes,
+    }
+    return readers[type(source)]
+
+
+def _write(directory: Path, table: tables.Table, read: dict[str, _Read]) -> None:
+    tables.write_table(table, _concatenated(table, [r.rows for r in read.values()]), directory)
+    records = _concatenated(tables.RECORDS, [r.ledger.records() for r in read.values()])
+    tables.write_table(tables.RECORDS, records, directory)
+    counts = _concatenated(tables.COUNTS, [r.ledger.counts() for r in read.values()])
+    tables.write_table(tables.COUNTS, counts, directory)
+    for name, each in read.items():
+        if each.values is not None:
+            write_values(name, each.values, directory)
+
+
+def _concatenated(table: tables.Table, parts: list[pd.DataFrame]) -> pa.Table:
+    """Validated one by one: parts without a row have no types to agree on."""
+    return pa.concat_tables([table.schema.empty_table(), *(tables.to_arrow(table, p) for p in parts)])
+
+
+def _summary(stage: str, delivery: Delivery, path: Path, *, is_unchanged: bool) -> StageSummary:
+    counts = tables.read_table(tables.COUNTS, path)
+    records = tables.read_table(tables.RECORDS, path)
+    totals = counts[["found", *_FATES]].sum()
+    quarantined = records[records["disposition"] == "quarantined"]
+    reasons = quarantined.groupby(["source", "reason_code"], sort=True).size().reset_index(name="n")
+    conserved = is_conserved(counts)
+    accounted = int(totals[list(_FATES)].sum())
+    sentence = f"{totals['found']} records found, {accounted} accounted for: accepted, duplicate, superseded or quarantined"
+    return StageSummary(
+        stage=f"ingest {stage}",
+        facts={"delivery": delivery.name, **{str(k): int(v) for k, v in totals.items()}},
+        tables={"counts": counts, "quarantined by reason": reasons},
+        checks=(Check("conservation", conserved, sentence),),
+        path=path,
+        is_unchanged=is_unchanged,
+    )

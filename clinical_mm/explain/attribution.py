@@ -113,7 +113,9 @@ def attribute(
             score = float(output(*at_input).item())
             baseline_score = float(output(*at_baseline).item())
         if not all(map(_is_finite, (score, baseline_score))):
-            raise ModelError("the model's output for a patient is not finite: train it again, or lower its rate")
+            raise ModelError(
+                "the model's output for a patient is not finite: train it again, or lower its rate"
+            )
         for n_steps in _doubled(steps, max_steps):
             found = IntegratedGradients(output).attribute(
                 at_input,

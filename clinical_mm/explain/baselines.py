@@ -5,7 +5,7 @@ has ever read. Image: air, which is 0 after intensity scaling. Genomics and clin
 patients, which is 0 after standardising. How the path is walked does not belong here.
 """
 
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,45 +14,41 @@ from transformers import PreTrainedTokenizerBase
 from clinical_mm.errors import EncoderError
 
 
-def neutral_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that stands for an unknown word: [MASK], else [PAD].
+@dataclass(frozen=True)
+class NeutralText:
+    """How a tokenizer writes a text that says nothing.
 
-    Raises:
-        EncoderError: the tokenizer has neither.
+    Attributes:
+        neutral_id: the token that stands for any word: [MASK], else [PAD].
+        structural_ids: special tokens that carry structure and no content. The unknown token is none of them: it
+            stands for a word.
     """
-    for token_id in (tokenizer.mask_token_id, tokenizer.pad_token_id):
-        if token_id is not None:
-            return int(token_id)
-    raise EncoderError(
-        "the encoder's tokenizer has neither a mask nor a padding token: text cannot be attributed"
-    )
 
+    neutral_id: int
+    structural_ids: tuple[int, ...]
 
-def neutral_input_ids(input_ids: Tensor, neutral_id: int, special_ids: Sequence[int]) -> Tensor:
-    """Token ids of the baseline: the special tokens stay, all others are the neutral one.
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> "NeutralText":
+        """As the tokenizer has it.
 
-    Args:
-        input_ids: [..., length].
-        neutral_id: as of `neutral_token_id`.
-        special_ids: ids that stay, as of `structural_ids`.
-    """
-    special = torch.tensor(sorted(special_ids), dtype=input_ids.dtype, device=input_ids.device)
-    is_special = torch.isin(input_ids, special)
-    return torch.where(is_special, input_ids, torch.full_like(input_ids, neutral_id))
+        Raises:
+            EncoderError: it has neither a mask nor a padding token.
+        """
+        candidates = [i for i in (tokenizer.mask_token_id, tokenizer.pad_token_id) if i is not None]
+        if not candidates:
+            raise EncoderError(
+                "the encoder's tokenizer has neither a mask nor a padding token: text cannot be attributed"
+            )
+        special = sorted(set(tokenizer.all_special_ids) - {tokenizer.unk_token_id})
+        return cls(int(candidates[0]), tuple(special))
 
-
-def structural_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The special tokens that carry structure and no content: all but the unknown one, which stands for a word."""
-    return [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
-
-
-def text_baseline(
-    embed: Callable[[Tensor], Tensor], input_ids: Tensor, neutral_id: int, special_ids: Sequence[int]
-) -> Tensor:
-    """Embeddings of the baseline text, as `embed` gives those of the text itself: [..., length, width]."""
-    return embed(neutral_input_ids(input_ids, neutral_id, special_ids))
+    def input_ids(self, input_ids: Tensor) -> Tensor:
+        """Token ids of the baseline [..., length]: structure stays, every word is the neutral token."""
+        special = torch.tensor(self.structural_ids, dtype=input_ids.dtype, device=input_ids.device)
+        is_special = torch.isin(input_ids, special)
+        return torch.where(is_special, input_ids, torch.full_like(input_ids, self.neutral_id))
 
 
 def empty_baseline(values: Tensor) -> Tensor:
-    """Air for an image [0, 1], the training mean for standardised values: zeros."""
+    """Air for an image in [0, 1], the training mean for standardised values: zeros."""
     return torch.zeros_like(values)

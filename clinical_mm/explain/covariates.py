@@ -38,6 +38,7 @@ class FeatureContribution:
 
 def feature_contributions(
     modality: str,
+    *,
     names: Sequence[str],
     values: Mapping[str, float],
     standardised: npt.NDArray[np.float32],
@@ -54,13 +55,13 @@ def feature_contributions(
         standardised: [k] as the model read them.
         observed: [k] whether each was measured.
         attributions: [k]
-        categories: variables whose levels are one-hot.
+        categories: the features that are levels of a category.
     """
     found: dict[str, FeatureContribution] = {}
     for i, name in enumerate(names):
-        variable, _, level = name.partition("=")
         attribution = float(attributions[i])
-        if level and variable in categories:
+        if name in categories:
+            variable = name.partition("=")[0]
             before = found[variable].attribution if variable in found else 0.0
             own = _own_level(variable, values)
             found[variable] = FeatureContribution(modality, variable, None, own, None, before + attribution)

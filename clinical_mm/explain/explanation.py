@@ -1,12 +1,14 @@
 """The explanation of one prediction for one patient: everything that a page shows, and nothing computed twice."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from clinical_mm.explain.attribution import Completeness
 from clinical_mm.explain.covariates import FeatureContribution
 from clinical_mm.explain.grids import ImageAttribution, ImagePeak
 from clinical_mm.explain.words import Word
+
+_Contribution = TypeVar("_Contribution", Word, FeatureContribution)
 
 Sign = Literal["any", "for", "against"]
 """Which contributions: of either sign, those that raise the output, or those that lower it."""
@@ -80,9 +82,7 @@ class Explanation:
         return max(peaks, key=lambda peak: peak.value) if peaks else None
 
 
-def _top[Contribution: (Word, FeatureContribution)](
-    found: tuple[Contribution, ...], k: int, sign: Sign
-) -> tuple[Contribution, ...]:
+def _top(found: tuple[_Contribution, ...], k: int, sign: Sign) -> tuple[_Contribution, ...]:
     factor = {"any": 0, "for": 1, "against": -1}[sign]
     kept = [c for c in found if not factor or c.attribution * factor > 0]
     return tuple(sorted(kept, key=lambda c: -abs(c.attribution))[:k])

@@ -1,4 +1,4 @@
-"""The attribution of an image on its own tensor grid, with the way back to the patient.
+"""The attribution of an image on its own tensor grid, with the way back to its series and to the patient.
 
 Arrays are [depth, height, width] (depth 1 for a single slice); a grid's affine takes (d, r, c, 1) to patient LPS mm.
 Which slices a page shows does not belong here.
@@ -41,6 +41,7 @@ class ImageAttribution:
         item_id: the series and stack.
         place: which of the patient's images, from 0.
         values: [depth, height, width], in units of the explained output.
+        grid_to_volume: [4, 4] (d, r, c, 1) to the series' own (slice, row, column, 1).
         grid_affine: [4, 4] (d, r, c, 1) to patient LPS mm, or None.
     """
 
@@ -48,6 +49,7 @@ class ImageAttribution:
     item_id: str
     place: int
     values: npt.NDArray[np.float32]
+    grid_to_volume: npt.NDArray[np.float64]
     grid_affine: npt.NDArray[np.float64] | None
 
     @property

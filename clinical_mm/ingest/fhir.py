@@ -24,7 +24,10 @@ from clinical_mm.study.sources import NotesFhirSource
 _STATUSES = {
     "DocumentReference": frozenset({"current", "superseded", "entered-in-error"}),
     "DiagnosticReport": frozenset(
-        ["registered", "partial", "preliminary", "final", "amended", "corrected", "appended", "cancelled", "entered-in-error", "unknown"]
+        {
+            *("registered", "partial", "preliminary", "final", "amended", "corrected", "appended"),
+            *("cancelled", "entered-in-error", "unknown"),
+        }
     ),
 }
 """https://hl7.org/fhir/R4/valueset-document-reference-status.html and valueset-diagnostic-report-status.html"""

@@ -114,7 +114,7 @@ def _layout_of_columns(header: list[str], source: GenomicsMatrixSource, name: st
     return Layout({"feature": place}, values)
 
 
-def _in_rows(
+def _in_rows(  # noqa: PLR0917
     file: NumericFile, path: str, source: GenomicsMatrixSource, reader: TimeReader, ledger: Ledger, name: str
 ) -> Samples:
     ledger.found(len(file.numbers) + len(file.malformed))
@@ -136,7 +136,7 @@ def _in_rows(
     return as_samples(matrix, ids, patients, times.values, problems, ledger)
 
 
-def _in_columns(
+def _in_columns(  # noqa: PLR0917
     file: NumericFile,
     path: str,
     source: GenomicsMatrixSource,

@@ -7,11 +7,32 @@ import re
 from html.parser import HTMLParser
 
 _BLOCKS = frozenset(
-    ["address", "article", "aside", "blockquote", "body", "caption", "dd", "details", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "html", "legend", "li", "main", "nav", "ol", "p", "pre", "section", "summary", "table", "tbody", "tfoot", "thead", "tr", "ul"]
+    {
+        *("address", "article", "aside", "blockquote", "body", "caption", "dd", "details", "div", "dl", "dt"),
+        *("fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header"),
+        *(
+            "hr",
+            "html",
+            "legend",
+            "li",
+            "main",
+            "nav",
+            "ol",
+            "p",
+            "pre",
+            "section",
+            "summary",
+            "table",
+            "tbody",
+        ),
+        *("tfoot", "thead", "tr", "ul"),
+    }
 )
-_PARAGRAPHS = frozenset(["blockquote", "dl", "h1", "h2", "h3", "h4", "h5", "h6", "ol", "p", "pre", "table", "ul"])
+_PARAGRAPHS = frozenset(
+    {"blockquote", "dl", "h1", "h2", "h3", "h4", "h5", "h6", "ol", "p", "pre", "table", "ul"}
+)
 _CELLS = frozenset({"td", "th"})
-_UNSEEN = frozenset(["head", "script", "style", "template", "title"])
+_UNSEEN = frozenset({"head", "script", "style", "template", "title"})
 _VOID = frozenset({"br", "hr", "wbr"})
 _SPACES = re.compile(r"[ \t\r\n\f\v]+")
 

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from clinical_mm.errors import DeliveryError
 
@@ -79,10 +79,18 @@ def _decompressed(path: Path) -> Iterator[IO[bytes]]:
             with archive.open(members[0]) as stream:
                 yield stream
         return
-    openers = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-    opener = openers.get(ending)
-    with opener(path, "rb") if opener is not None else path.open("rb") as stream:
-        yield stream  # type: ignore[misc]
+    with _opened(path, ending) as stream:
+        yield stream
+
+
+def _opened(path: Path, ending: str) -> IO[bytes]:
+    if ending == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    if ending == ".bz2":
+        return cast(IO[bytes], bz2.open(path, "rb"))
+    if ending == ".xz":
+        return cast(IO[bytes], lzma.open(path, "rb"))
+    return path.open("rb")
 
 
 @contextmanager

@@ -120,7 +120,7 @@ def with_log2p1(matrix: Oriented, source: str) -> Oriented:
     return replace(matrix, values=np.log2(values + np.float32(1)), negative=np.argwhere(is_negative))
 
 
-def as_samples(
+def as_samples(  # noqa: PLR0917 - what a sample is made of
     matrix: Oriented,
     ids: np.ndarray,
     patients: np.ndarray,

@@ -182,7 +182,7 @@ def _summary(stage: str, delivery: Delivery, path: Path, *, is_unchanged: bool) 
     reasons = quarantined.groupby(["source", "reason_code"], sort=True).size().reset_index(name="n")
     conserved = is_conserved(counts)
     accounted = int(totals[list(_FATES)].sum())
-    sentence = f"{totals['found']} records found, {accounted} accounted for: accepted, duplicate, superseded or quarantined"
+    sentence = f"{totals['found']} records found, {accounted} of known fate"
     return StageSummary(
         stage=f"ingest {stage}",
         facts={"delivery": delivery.name, **{str(k): int(v) for k, v in totals.items()}},

@@ -93,7 +93,7 @@ def joined(parts: list[Samples]) -> Samples:
 
 def content_hashes(samples: Samples) -> list[str]:
     """SHA-256 of each sample's patient and observed features: the same whatever else the delivery holds."""
-    order = np.argsort(np.array(samples.features, dtype=object), kind="stable") if samples.features else []
+    order = np.argsort(np.array(samples.features, dtype=object), kind="stable")
     names = np.array(samples.features, dtype=object)[order]
     values = samples.values[:, order] + np.float32(0.0)  # there is no negative zero
     observed = ~np.isnan(values)

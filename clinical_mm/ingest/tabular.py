@@ -6,6 +6,7 @@ belongs to the readers of notes, genomics, clinical covariates and outcomes.
 
 import difflib
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def is_parquet(path: Path) -> bool:
     return path.suffix.lower() in _PARQUET_ENDINGS
 
 
-def read_rows(
+def read_rows(  # noqa: PLR0917 - what all readers take, and the columns
     source: str,
     table: TableFormat,
     columns: Mapping[str, str],
@@ -212,7 +213,7 @@ def cells_of(column: pa.ChunkedArray, source: str, name: str) -> list[Any]:
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
             return ["" if v is None else v for v in column.to_pylist()]
         if pa.types.is_floating(kind):
-            return ["" if v is None or v != v else _number_text(v) for v in column.to_pylist()]
+            return ["" if v is None or math.isnan(v) else _number_text(v) for v in column.to_pylist()]
         if pa.types.is_null(kind):
             return [""] * len(column)
         text = pc.cast(column, pa.string())

@@ -116,7 +116,7 @@ def settle_rows(
 
 def _fates(places: np.ndarray, values: Mapping[str, np.ndarray]) -> list[str]:
     said: dict[str, object] = {}
-    fates = []
+    fates: list[str] = []
     for place in places:
         own = {name: column[place] for name, column in values.items() if column[place] is not None}
         if any(name in said and said[name] != value for name, value in own.items()):

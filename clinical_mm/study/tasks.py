@@ -225,6 +225,9 @@ class TrainingSettings(Settings):
     patience: int = Field(5, ge=1, description="epochs without a better validation metric before it stops")
     precision: Literal["fp32", "bf16", "auto"] = Field("auto", description="auto: bf16 where a GPU has it")
     max_gradient_norm: float = Field(1.0, gt=0)
+    balance_classes: bool = Field(
+        False, description="weigh classes in the loss as if all were equally frequent; not for survival"
+    )
     loader_workers: int = Field(0, ge=0)
     threads: int | None = Field(None, ge=1, description="CPU threads; fix it where runs must repeat exactly")
 

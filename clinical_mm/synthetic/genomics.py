@@ -1,6 +1,6 @@
 """The genomics of a synthetic cohort: an expression matrix, a MAF and the list of sequenced samples.
 
-Patients with the genomics signal have a handful of genes two standard deviations higher, and one gene mutated far
+Patients with the genomics signal have eight genes about two standard deviations higher, and one gene mutated far
 more often. Every sample is entered in the tally with what has to become of it.
 """
 
@@ -16,11 +16,11 @@ from clinical_mm.synthetic.truth import Tally
 EXPRESSION, MUTATIONS = "expression", "mutations"
 """The sources."""
 
-PLANTED_GENES = ("BIRC5", "CCNB1", "CDK1", "MKI67", "TOP2A")
+PLANTED_GENES = ("AURKA", "BIRC5", "CCNB1", "CDK1", "MKI67", "PLK1", "RRM2", "TOP2A")
 """Higher by `SHIFT_SD` in patients with the signal. Chosen for the tale: nothing here is a finding."""
 
 MUTATION_GENE = "TP53"
-SHIFT_SD = 2.0
+SHIFT_SD = 2.2
 
 _OTHER_GENES = """
     ACTB ADH1A AFP AHSG ALB ALDOB APOA1 APOA2 APOB APOC3 APOE APOH ARG1 ASGR1 ASS1 B2M BAX BCL2 C3
@@ -28,8 +28,8 @@ _OTHER_GENES = """
     EGFR EPCAM F2 F5 F7 F9 FABP1 FASN FGA FGB FGF21 FGG FN1 FOXA2 G6PC1 GAPDH GC GCK GLUL GLS2 GPC3
     GPT GSTA1 HAMP HMGCR HNF1A HNF4A HP HPD HPX IGF1 IGF2 IL6R ITIH1 KNG1 KRT18 KRT19 KRT8 LDLR LIPC
     LPA LUM MAT1A MET MTTP NNMT NR1H4 ORM1 PAH PCK1 PLG PPARA PROC RBP4 SAA1 SERPINA1 SERPINC1
-    SLC10A1 SLC2A2 SLCO1B1 SOD2 SPP1 STAT3 TAT TF TGFB1 THBS1 TIMP1 TTR TXN UGT1A1 VEGFA VIM VTN VWF
-    XBP1 ZBTB16 ZFP36
+    SLC10A1 SLC2A2 SLCO1B1 SOD2 SPP1 STAT3 TGFB1 THBS1 TIMP1 TTR UGT1A1 VEGFA VIM VTN VWF XBP1
+    ZBTB16 ZFP36
 """
 GENES = tuple(sorted({*PLANTED_GENES, *_OTHER_GENES.split()}))
 """The 120 genes of the matrix."""

@@ -12,7 +12,7 @@ def test_levels_of_a_category_are_one_feature_with_the_patients_own_level() -> N
         standardised=np.array([1.2, -0.9, 0.9], dtype=np.float32),
         observed=np.array([True, True, True]),
         attributions=np.array([0.5, 0.25, -1.0]),
-        categories=frozenset({"sex"}),
+        categories=frozenset({"sex=female", "sex=male"}),
     )
     assert [(f.feature, f.value, f.level, f.attribution) for f in found] == [
         ("age", 61.0, None, 0.5),

@@ -5,7 +5,7 @@ from clinical_mm.explain.grids import ImageAttribution, on_grid
 
 
 def image(values: np.ndarray, affine: np.ndarray | None = None) -> ImageAttribution:
-    return ImageAttribution("ct", "1.2.3#0", 0, values.astype(np.float32), affine)
+    return ImageAttribution("ct", "1.2.3#0", 0, values.astype(np.float32), np.eye(4), affine)
 
 
 def test_the_peak_is_found_in_voxels_and_in_the_patients_millimetres() -> None:

@@ -39,7 +39,12 @@ def explanation(patient_id: str = "p1", factor: float = 1.0) -> Explanation:
         ),
         images=(
             ImageAttribution(
-                "ct", "1.2#0", 0, np.full((2, 3, 4), factor, np.float32), np.diag([3.0, 1, 1, 1])
+                "ct",
+                "1.2#0",
+                0,
+                np.full((2, 3, 4), factor, np.float32),
+                2 * np.eye(4),
+                np.diag([3.0, 1, 1, 1]),
             ),
         ),
         text_remainder=0.0,
@@ -59,6 +64,7 @@ def test_an_explanation_comes_back_from_the_store_as_it_was(tmp_path: Path) -> N
         assert (read.completeness, read.logits, read.fold) == (one.completeness, one.logits, one.fold)
         np.testing.assert_array_equal(read.images[0].values, one.images[0].values)
         np.testing.assert_array_equal(read.images[0].grid_affine, one.images[0].grid_affine)
+        np.testing.assert_array_equal(read.images[0].grid_to_volume, one.images[0].grid_to_volume)
 
 
 def test_no_text_of_a_note_is_stored(tmp_path: Path) -> None:

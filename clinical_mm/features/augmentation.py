@@ -9,7 +9,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.transforms import Compose, RandFlip, RandRotate, RandScaleIntensity, RandShiftIntensity
+from monai.transforms.compose import Compose
+from monai.transforms.intensity.array import RandScaleIntensity, RandShiftIntensity
+from monai.transforms.spatial.array import RandFlip, RandRotate
 
 ROTATION_RAD = math.radians(10)
 INTENSITY_SCALE = 0.1

@@ -81,7 +81,8 @@ def build_clinical(
     matrix = create_matrix(directory, NAME, patients, features)
     row_of = {patient_id: i for i, patient_id in enumerate(patients)}
     column_of = {feature: i for i, feature in enumerate(features)}
-    for (patient_id, name), of_variable in values.groupby(["patient_id", "variable"], sort=True):
+    for key, of_variable in values.groupby(["patient_id", "variable"], sort=True):
+        patient_id, name = (str(part) for part in key)
         variable = variables.get(name)
         if variable is None:
             left_out.add(patient_id, NAME, "variable_not_declared", len(of_variable))

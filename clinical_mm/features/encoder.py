@@ -62,7 +62,7 @@ def load_tokenizer(encoder: str) -> PreTrainedTokenizerFast:
     """
     vocabulary = _config(encoder).get("vocab_size")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(encoder, use_fast=True, trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(encoder, use_fast=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderError(
             f"the tokenizer of the encoder {encoder} cannot be loaded ({type(error).__name__}): it needs a "
@@ -84,7 +84,8 @@ def load_tokenizer(encoder: str) -> PreTrainedTokenizerFast:
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.encode_special_tokens = True  # a note that says "[SEP]" does not end a window
-    return tokenizer
+    fast: PreTrainedTokenizerFast = tokenizer
+    return fast
 
 
 def position_limit(encoder: str) -> int | None:

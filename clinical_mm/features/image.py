@@ -78,7 +78,7 @@ def build_images(
     n_of_patient: dict[str, int] = {}
     n_series = n_hits = 0
     for row in track(named_rows(series), "preparing images", len(series)):
-        tensors = prepare_series(SeriesVolume.of(row, store.root), settings, folder)
+        tensors = prepare_series(SeriesVolume.of(row._asdict(), store.root), settings, folder)
         n_hits += tensors.is_hit
         n_series += bool(tensors.grids)
         for member, grid in tensors.grids.items():
@@ -135,7 +135,7 @@ class ImageReader:
     def _tensor(self, key: str, member: int, series: pd.Series) -> npt.NDArray[np.float32]:
         tensor = read_tensor(self._folder, key, member)
         if tensor is None:  # a cache may be emptied at any time: it is filled again from the volume
-            prepare_series(SeriesVolume.of(series, self._root), self._settings, self._folder)
+            prepare_series(SeriesVolume.of(series.to_dict(), self._root), self._settings, self._folder)
             tensor = read_tensor(self._folder, key, member)
         if tensor is None:
             raise StoreError(

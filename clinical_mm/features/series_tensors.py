@@ -4,7 +4,7 @@ One series is in memory at a time, and of it one run of slices. In three dimensi
 one for each of the slices that are taken evenly from it. Which series a patient has does not belong here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,6 @@ class SeriesVolume:
         is_inverted: MONOCHROME1.
         header_window: centre and width of the VOI window, or None.
         spacing_mm: [slice, row, column], or None.
-        affine: [4, 4] (slice, row, column, 1) to patient LPS mm, or None.
     """
 
     path: Path
@@ -49,23 +48,21 @@ class SeriesVolume:
     is_inverted: bool
     header_window: tuple[float, float] | None
     spacing_mm: tuple[float, float, float] | None
-    affine: npt.NDArray[np.float64] | None
 
     @classmethod
-    def of(cls, row: Any, root: Path) -> "SeriesVolume":
-        """Of a row of `tables.SERIES` with attributes (`itertuples`); `root` is the store's."""
-        centre, width = _number(row, "window_center"), _number(row, "window_width")
-        spacing, affine = _numbers(row, "spacing_mm"), _numbers(row, "affine")
-        slices, rows, columns = (int(n) for n in row.shape)
+    def of(cls, row: Mapping[str, Any], root: Path) -> "SeriesVolume":
+        """Of a row of `tables.SERIES`; `root` is the store's."""
+        centre, width = _number(row["window_center"]), _number(row["window_width"])
+        spacing = [] if row["spacing_mm"] is None else [float(v) for v in row["spacing_mm"]]
+        slices, rows, columns = (int(n) for n in row["shape"])
         return cls(
-            path=root / str(row.volume),
-            content_hash=str(row.content_hash),
+            path=root / str(row["volume"]),
+            content_hash=str(row["content_hash"]),
             shape=(slices, rows, columns),
-            is_colour=int(row.channels) == 3,
-            is_inverted=bool(row.is_inverted),
+            is_colour=int(row["channels"]) == 3,
+            is_inverted=bool(row["is_inverted"]),
             header_window=None if centre is None or width is None else (centre, width),
             spacing_mm=(spacing[0], spacing[1], spacing[2]) if len(spacing) == 3 else None,
-            affine=np.array(affine).reshape(4, 4) if len(affine) == 16 else None,
         )
 
 
@@ -194,11 +191,5 @@ def _key(volume: SeriesVolume, settings: ImageModality) -> str:
     )
 
 
-def _number(row: Any, name: str) -> float | None:
-    value = getattr(row, name)
+def _number(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else float(value)
-
-
-def _numbers(row: Any, name: str) -> list[float]:
-    value = getattr(row, name)
-    return [] if value is None else [float(v) for v in value]

@@ -123,7 +123,9 @@ def _write_notes(
 ) -> dict[tuple[str, str], _Place]:
     """Write text and tokens of the notes, a batch of a delivery's rows at a time."""
     places: dict[tuple[str, str], _Place] = {}
-    by_delivery = {d: set(zip(g["source"], g["item_id"], strict=True)) for d, g in notes.groupby("delivery")}
+    by_delivery = {
+        str(d): set(zip(g["source"], g["item_id"], strict=True)) for d, g in notes.groupby("delivery")
+    }
     n_bytes = n_tokens = 0
     with (directory / _TEXT_FILE).open("wb") as text_file, (directory / _TOKEN_FILE).open("wb") as token_file:
         for source, note_id, text in track(_texts(store, by_delivery), "tokenising notes", len(notes)):

@@ -36,7 +36,9 @@ class TimeFormat(Settings):
 
 class _Source(Settings):
     path: Glob
-    is_required: bool = Field(True, description="whether `check` refuses a study to which no delivery brings a file")
+    is_required: bool = Field(
+        True, description="whether `check` refuses a study to which no delivery brings a file"
+    )
 
 
 class _TableSource(_Source):

@@ -40,7 +40,8 @@ def train_tokenizer(
         continuing_subword_prefix="##",
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_distinct_words(notes_by_patient, tokenizer), trainer)
+    # A list, not the generator: training holds the tokenizer, and the generator would wait for it for ever.
+    tokenizer.train_from_iterator(list(_distinct_words(notes_by_patient, tokenizer)), trainer)
     if tokenizer.get_vocab_size() <= len(SPECIAL_TOKENS):
         raise TrainingError(
             "the notes hold no word to learn a vocabulary from: see the notes that were ingested"

@@ -19,7 +19,7 @@ from clinical_mm.synthetic.cohort import add_second_delivery, generate_cohort
 
 pytest.importorskip("clinical_mm.evaluation.evaluate", reason="the stage evaluate is not there yet")
 
-from clinical_mm.training.members import latest_version  # noqa: E402
+from clinical_mm.training.members import latest_version
 
 pytestmark = [pytest.mark.slow, pytest.mark.service, pytest.mark.timeout(540)]
 

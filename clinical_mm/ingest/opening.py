@@ -114,7 +114,7 @@ def known_encoding(name: str) -> str | None:
     """The codec for a text encoding, or None where there is none of that name."""
     try:
         codec = codecs.lookup(name).name
-        b"".decode(codec)  # some codecs turn bytes into bytes
+        io.TextIOWrapper(io.BytesIO(), encoding=codec)  # some codecs turn bytes into bytes
     except (LookupError, ValueError):
         return None
     return "utf-8-sig" if codec == "utf-8" else codec

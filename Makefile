@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: install demo ui test test-fast lint types format docs constraints clean
+.PHONY: install demo ui test test-fast lint format docs constraints clean
 
 install: $(STAMP)
 
@@ -39,11 +39,9 @@ test-fast: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pip freeze --exclude-editable | $(BIN)/python tests/check_constraints.py constraints.txt
-
-types: $(STAMP)
-	$(BIN)/mypy
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix-only --quiet

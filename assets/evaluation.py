@@ -30,7 +30,9 @@ def champion(context: dg.AssetExecutionContext, study: StudyResource) -> dg.Mate
 @dg.asset(group_name="evaluation", deps=[cohort], partitions_def=TASKS, pool="gpu", kinds={"parquet"})
 def scores(context: dg.AssetExecutionContext, study: StudyResource) -> dg.MaterializeResult:
     """The champion's predictions for patients whose outcome is not yet known."""
+    from clinical_mm import registry
     from clinical_mm.evaluation.score import score
 
+    loaded, store, task = study.study, study.store, context.partition_key
     with sentences():
-        return materialized(score(study.study, study.store, context.partition_key), "scores")
+        return materialized(score(loaded, store, task, registry.champion(loaded, store, task)), "scores")

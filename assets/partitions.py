@@ -4,7 +4,8 @@ import dagster as dg
 
 from assets.resources import declared_study
 
-DELIVERIES = dg.DynamicPartitionsDefinition(name="deliveries")
+DELIVERIES_NAME = "deliveries"
+DELIVERIES = dg.DynamicPartitionsDefinition(name=DELIVERIES_NAME)
 """One a delivery: added by the sensor when it is complete."""
 
 TASKS = dg.StaticPartitionsDefinition(list(declared_study().tasks))

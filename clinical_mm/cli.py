@@ -12,26 +12,46 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from clinical_mm import __version__
-from clinical_mm.errors import CheckFailedError, ClinicalMMError, StudyError
+from clinical_mm.errors import CheckFailedError, ClinicalMMError, DeliveryError, StudyError
 from clinical_mm.progress import progress_bars
 from clinical_mm.store import Store
 from clinical_mm.study.file import load_study
 from clinical_mm.study.root import Study
 from clinical_mm.summary import StageSummary
 
+_EXIT_STATUS = (
+    "Exit status: 0 done, 1 interrupted or refused by the system, 2 command line or study file, 3 store, 4 delivery, "
+    "5 table, 6 cohort, 7 encoder, 8 training, 9 model, 10 a blocking check failed."
+)
+
+
+class _Interruptible(TyperGroup):
+    """Commands whose interruption is a sentence: typer itself leaves with 130 and says nothing."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise ClinicalMMError(
+                "interrupted: the store is as it was; the same command carries on"
+            ) from None
+
+
 app = typer.Typer(
     name="clinical-mm",
+    cls=_Interruptible,
     help="Notes, DICOM and genomics of the same patients: aligned, fused, attributed and reported.",
-    epilog="Exit status: 0 done, 1 other, 2 command line or study file, 3 store, 4 delivery, 5 table, 6 cohort, "
-    "7 encoder, 8 training, 9 model, 10 a blocking check failed.",
+    epilog=_EXIT_STATUS,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -45,6 +65,7 @@ TaskOption = Annotated[
 DeliveryOption = Annotated[
     list[str] | None, typer.Option("--delivery", "-d", help="Deliveries; default: all that are complete.")
 ]
+ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="A model version.")]
 _STUDY = Path("study.yaml")
 
 
@@ -56,9 +77,6 @@ def main() -> None:
     except ClinicalMMError as error:
         _errors().print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _errors().print("interrupted: the store is as it was; the same command carries on")
-        sys.exit(1)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         _errors().print(f"the system refused: {error.strerror}{where}", markup=False, soft_wrap=True)
@@ -146,21 +164,27 @@ def train(study: StudyOption = _STUDY, task: TaskOption = None) -> None:
 
 
 @app.command()
-def evaluate(study: StudyOption = _STUDY, task: TaskOption = None) -> None:
-    """Judge the newest model, every subset of its modalities and the baselines on held-out patients."""
+def evaluate(study: StudyOption = _STUDY, task: TaskOption = None, model: ModelOption = None) -> None:
+    """Judge a model, every subset of its modalities and the classical baselines on held-out patients.
+
+    The model is the newest one, unless `--model` names another.
+    """
     loaded, store = _open(study)
     with _stages() as run:
         for name in _tasks(loaded, task):
-            _evaluate(run, loaded, store, name)
+            _evaluate(run, loaded, store, name, model)
 
 
 @app.command()
-def explain(study: StudyOption = _STUDY, task: TaskOption = None) -> None:
-    """Attribute the newest model's predictions for held-out patients to words, voxels, genes and covariates."""
+def explain(study: StudyOption = _STUDY, task: TaskOption = None, model: ModelOption = None) -> None:
+    """Attribute a model's predictions for held-out patients to words, voxels, genes and covariates.
+
+    The model is the champion, or the newest evaluated one while there is no champion, unless `--model` names another.
+    """
     loaded, store = _open(study)
     with _stages() as run:
         for name in _tasks(loaded, task):
-            _explain(run, loaded, store, name)
+            _explain(run, loaded, store, name, model)
 
 
 @app.command()
@@ -175,29 +199,31 @@ def report(study: StudyOption = _STUDY, task: TaskOption = None) -> None:
 @app.command()
 def score(study: StudyOption = _STUDY, task: TaskOption = None) -> None:
     """Predict with the champion for the patients whose outcome is not yet known."""
+    from clinical_mm import registry
     from clinical_mm.evaluation.score import score as score_task
 
     loaded, store = _open(study)
     with _stages() as run:
         for name in _tasks(loaded, task):
-            run(lambda name=name: score_task(loaded, store, name))
+            run(partial(score_task, loaded, store, name, registry.champion(loaded, store, name)))
 
 
 @app.command()
 def promote(
     study: StudyOption = _STUDY,
     task: TaskOption = None,
+    model: ModelOption = None,
     force: Annotated[
         bool, typer.Option("--force", help="Promote though the rule says no; it is recorded.")
     ] = False,
 ) -> None:
-    """Make the newest evaluated model the champion, where it is measurably no worse."""
+    """Make the newest evaluated model, or the one that `--model` names, champion where it is measurably no worse."""
     from clinical_mm import registry
 
     loaded, store = _open(study)
     with _stages() as run:
         for name in _tasks(loaded, task):
-            run(lambda name=name: registry.promote(loaded, store, name, force=force))
+            run(partial(registry.promote, loaded, store, name, model, force=force))
 
 
 @app.command()
@@ -208,7 +234,7 @@ def rollback(study: StudyOption = _STUDY, task: TaskOption = None) -> None:
     loaded, store = _open(study)
     with _stages() as run:
         for name in _tasks(loaded, task):
-            run(lambda name=name: registry.rollback(loaded, store, name))
+            run(partial(registry.rollback, loaded, store, name))
 
 
 @app.command()
@@ -225,9 +251,9 @@ def run(study: StudyOption = _STUDY, task: TaskOption = None, delivery: Delivery
             _pretrain(do, loaded, store)
         for name in tasks:
             _train(do, loaded, store, name)
-            _evaluate(do, loaded, store, name)
-            do(lambda name=name: registry.consider(loaded, store, name))
-            _explain(do, loaded, store, name)
+            _evaluate(do, loaded, store, name, None)
+            do(partial(registry.consider, loaded, store, name))
+            _explain(do, loaded, store, name, None)
             _report(do, loaded, store, name)
 
 
@@ -247,6 +273,10 @@ def demo_data(
     typer.echo(f"wrote {directory}: `clinical-mm run --study {directory / 'study.yaml'}`")
 
 
+for _command in app.registered_commands:
+    _command.epilog = _EXIT_STATUS
+
+
 Stage = Callable[[], StageSummary | list[StageSummary]]
 Runner = Callable[[Stage], list[StageSummary]]
 
@@ -260,18 +290,18 @@ def _ingest(run: Runner, study: Study, store: Store, names: list[str] | None) ->
         unknown = [n for n in names if n not in known]
         if unknown:
             raise StudyError(
-                f"no delivery {', '.join(unknown)} in {study.landing_path}: there is {', '.join(known)}"
+                f"no delivery {', '.join(unknown)} in {study.landing_path}: there is {', '.join(known) or 'none'}"
             )
         deliveries = [known[n] for n in names]
     else:
         deliveries = complete_deliveries(study)
         if not deliveries:
             quiet = study.deliveries.quiet_period_s
-            raise StudyError(
+            raise DeliveryError(
                 f"no complete delivery in {study.landing_path}: one needs _SUCCESS, or {quiet:.0f} s of quiet"
             )
     for delivery in deliveries:
-        run(lambda delivery=delivery: ingest_delivery(study, store, delivery))
+        run(partial(ingest_delivery, study, store, delivery))
 
 
 def _cohort(run: Runner, study: Study, store: Store, tasks: list[str]) -> None:
@@ -280,7 +310,7 @@ def _cohort(run: Runner, study: Study, store: Store, tasks: list[str]) -> None:
 
     run(lambda: link(study, store))
     for name in tasks:
-        run(lambda name=name: build_cohort(study, store, name))
+        run(partial(build_cohort, study, store, name))
 
 
 def _pretrain(run: Runner, study: Study, store: Store) -> None:
@@ -297,16 +327,18 @@ def _train(run: Runner, study: Study, store: Store, task: str) -> None:
     run(lambda: train(study, store, task))
 
 
-def _evaluate(run: Runner, study: Study, store: Store, task: str) -> None:
+def _evaluate(run: Runner, study: Study, store: Store, task: str, version: str | None) -> None:
     from clinical_mm.evaluation.evaluate import evaluate
 
-    run(lambda: evaluate(study, store, task))
+    run(lambda: evaluate(study, store, task, version))
 
 
-def _explain(run: Runner, study: Study, store: Store, task: str) -> None:
+def _explain(run: Runner, study: Study, store: Store, task: str, version: str | None) -> None:
+    from clinical_mm import registry
     from clinical_mm.explain.explain import explain
 
-    run(lambda: explain(study, store, task))
+    chosen = version or registry.champion(study, store, task)
+    run(lambda: explain(study, store, task, chosen))
 
 
 def _report(run: Runner, study: Study, store: Store, task: str) -> None:
@@ -359,7 +391,10 @@ def _finish(summary: StageSummary) -> None:
     _print(replace(summary, checks=()))
     if summary.failed_checks:
         raise StudyError("\n".join(c.sentence for c in summary.failed_checks))
-    typer.echo("the study fits the files")
+    if summary.facts["deliveries"]:
+        typer.echo("the study fits the files")
+    else:
+        typer.echo("the study file is valid; no delivery has arrived yet that it could be compared with")
 
 
 def _console() -> Console:
@@ -375,13 +410,15 @@ def _print(summary: StageSummary) -> None:
     console.rule(f"{summary.stage} (unchanged)" if summary.is_unchanged else summary.stage, align="left")
     if summary.facts:
         facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        facts.add_column()
+        facts.add_column(overflow="fold")  # a path that is cut short cannot be opened
         for name, value in summary.facts.items():
             facts.add_row(name, _text(value))
         console.print(facts)
     for title, frame in summary.tables.items():
         shown = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
         for column in frame.columns:
-            shown.add_column(str(column))
+            shown.add_column(str(column), overflow="fold")
         for row in frame.itertuples(index=False):
             shown.add_row(*(_text(value) for value in row))
         console.print(shown)

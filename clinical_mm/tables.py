@@ -256,15 +256,31 @@ PREDICTIONS = _table(
         "subset": _TEXT,  # the modalities that it was allowed to see: "text+image+genomics"
         "fold": _COUNT,
         "patient_id": _TEXT,
-        "split": _TEXT,  # as in SPLITS, or unlabelled
+        "split": _TEXT,  # as in SPLITS
         "output": _COUNT,  # 0 for binary and survival; the class's place for multiclass
         "score": _NUMBER,  # log odds, logit of the class, or log hazard ratio
-        "probability": _NUMBER,  # null for survival
+        "probability": _NUMBER,  # calibrated for fusion, the model's own for baselines; null for survival
         "label": _NUMBER,  # as in COHORT
         "duration": _NUMBER,
     },
     optional=("probability", "label", "duration"),
 )
+
+SCORES = _table(
+    "scores",
+    ("patient_id", "output"),
+    {
+        "patient_id": _TEXT,
+        "version": _TEXT,  # of the model
+        "output": _COUNT,  # as in PREDICTIONS
+        "score": _NUMBER,  # mean over the version's members
+        "risk": _NUMBER,  # calibrated; survival: of the event by the evaluation's horizon
+        "lower": _NUMBER,  # interval of the calibration
+        "upper": _NUMBER,
+    },
+    optional=("risk", "lower", "upper"),
+)
+"""Patients whose outcome is not yet known, scored by the champion."""
 
 METRICS = _table(
     "metrics",

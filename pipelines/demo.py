@@ -60,7 +60,7 @@ def prepare(directory: Path, n_patients: int, seed: int) -> None:
 
 def run_everything(directory: Path) -> bool:
     """Ingest every complete delivery and retrain every task; True where all runs succeeded."""
-    from assets.partitions import DELIVERIES, TASKS
+    from assets.partitions import DELIVERIES_NAME, TASKS
     from clinical_mm.ingest.delivery import complete_deliveries
     from clinical_mm.study.file import load_study
     from pipelines.definitions import defs
@@ -69,7 +69,7 @@ def run_everything(directory: Path) -> bool:
     study = load_study(directory / "study.yaml")
     with dg.DagsterInstance.get() as instance:
         deliveries = [d.name for d in complete_deliveries(study)]
-        instance.add_dynamic_partitions(DELIVERIES.name, deliveries)
+        instance.add_dynamic_partitions(DELIVERIES_NAME, deliveries)
         for name in deliveries:
             instance.report_runless_asset_event(dg.AssetMaterialization("delivery", partition=name))
         runs = [("ingest_delivery", name) for name in deliveries]

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets.ingest import delivery
-from assets.partitions import DELIVERIES
+from assets.partitions import DELIVERIES, DELIVERIES_NAME
 from assets.resources import StudyResource
 from assets.results import sentences
 from pipelines.jobs import ingest_delivery
@@ -14,7 +14,7 @@ def landing(context: dg.SensorEvaluationContext, study: StudyResource) -> dg.Sen
     """Watch the landing folder; each delivery is requested once, under its own name."""
     from clinical_mm.ingest.delivery import complete_deliveries
 
-    known = set(context.instance.get_dynamic_partitions(DELIVERIES.name))
+    known = set(context.instance.get_dynamic_partitions(DELIVERIES_NAME))
     with sentences():
         new = [d.name for d in complete_deliveries(study.study) if d.name not in known]
     if not new:

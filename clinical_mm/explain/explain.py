@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from clinical_mm.errors import ModelError
+from clinical_mm.evaluation.record import latest_evaluated
 from clinical_mm.explain.baselines import NeutralText
 from clinical_mm.explain.patients import explain_patients, has_input, unseen_members
 from clinical_mm.explain.saved import ExplanationWriter, SavedExplanations
@@ -17,7 +18,7 @@ from clinical_mm.progress import track
 from clinical_mm.store import Store, content_hash, current, current_about, snapshot
 from clinical_mm.study.root import Study
 from clinical_mm.summary import Check, StageSummary
-from clinical_mm.training.members import Member, latest_version, load_members, version_directory
+from clinical_mm.training.members import Member, latest_version, open_version
 from clinical_mm.training.quiet import quiet
 
 VERSION = 1
@@ -30,7 +31,8 @@ def explain(study: Study, store: Store, task: str, version: str | None = None) -
         study: the study.
         store: its store.
         task: name of the task.
-        version: model version; default: the one that was evaluated last, else the one that was trained last.
+        version: model version; default: the one that was evaluated last, else the one that was trained last. Where
+            there is a champion the caller names it.
 
     Returns:
         How many were explained, how completely, and what the modalities contributed on average.
@@ -41,7 +43,7 @@ def explain(study: Study, store: Store, task: str, version: str | None = None) -
     """
     settings = study.tasks[task].explain
     features = TaskFeatures.load(study, store, task)
-    version = version or evaluated_version(store, task) or latest_version(store, task)
+    version = version or latest_evaluated(store, task) or latest_version(store, task)
     fingerprint = content_hash(
         settings.model_dump(mode="json"), features.fingerprint, version, study.seed, VERSION
     )
@@ -50,34 +52,33 @@ def explain(study: Study, store: Store, task: str, version: str | None = None) -
         about = current_about(folder)
         if about is not None and about["fingerprint"] == fingerprint:
             return _summary(folder, is_unchanged=True)
-        directory = version_directory(store, task, version)
-        members = load_members(directory)
+        opened = open_version(store, task, version, features)
+        members = opened.members
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         for member in members:
             nn.Module.to(member.model, device)
-        ids, n_without = held_out_patients(members, features, study.seed, settings.patients)
+        ids, n_without = held_out_patients(members, features, opened.splits, study.seed, settings.patients)
         if not ids:
             raise ModelError(
                 f"task {task}: no patient is held out for testing, so none can be explained: see `clinical-mm cohort`"
             )
-        neutral = _neutral_text(features, directory)
+        neutral = _neutral_text(features, opened.directory)
         about = {"version": version, "n_without_modality": n_without, "features": features.fingerprint}
         with snapshot(folder, fingerprint, about) as path, ExplanationWriter(path) as writer:
-            explanations = explain_patients(members, features, ids, settings, neutral)
+            explanations = explain_patients(members, features, ids, settings, neutral, splits=opened.splits)
             for explanation in track(explanations, "explaining patients", total=len(ids)):
                 writer.write(explanation)
     return _summary(folder, is_unchanged=False)
 
 
 def held_out_patients(
-    members: Sequence[Member], features: TaskFeatures, seed: int, n: int | None
+    members: Sequence[Member], features: TaskFeatures, splits: pd.DataFrame, seed: int, n: int | None
 ) -> tuple[list[str], int]:
     """The patients of the test split of whom the model can read anything, and how many there are of the others.
 
     Where fewer are wanted than there are, they are drawn by the hash of their id: the same ones every time, and a
     patient who is added changes no other's place.
     """
-    splits = features.splits
     tested = sorted(set(splits.loc[splits["split"] == "test", "patient_id"]))
     usable = [
         patient_id
@@ -88,12 +89,6 @@ def held_out_patients(
     if n is not None and n < len(usable):
         chosen = sorted(sorted(usable, key=lambda patient_id: content_hash(seed, patient_id))[:n])
     return chosen, len(tested) - len(usable)
-
-
-def evaluated_version(store: Store, task: str) -> str | None:
-    """The model version that the task's evaluation is about, or None where it was never evaluated."""
-    about = current_about(store.task(task, "evaluation"))
-    return None if about is None else about.get("version")
 
 
 def _neutral_text(features: TaskFeatures, directory: Path) -> NeutralText | None:

@@ -42,6 +42,7 @@ def explain_patients(
     settings: ExplainSettings,
     neutral_text: NeutralText | None,
     *,
+    splits: pd.DataFrame,
     target: int | None = None,
 ) -> Iterator[Explanation]:
     """Explain patients one by one.
@@ -55,6 +56,7 @@ def explain_patients(
         ids: the patients.
         settings: steps and the completeness to reach.
         neutral_text: of the encoder's tokenizer; needed where the task reads text.
+        splits: `tables.SPLITS` as the version sees the patients.
         target: the output to explain; default: the only one, or the class that is predicted.
 
     Raises:
@@ -63,7 +65,7 @@ def explain_patients(
     for patient_id in ids:
         cases = [
             _Case(member, features, patient_id, neutral_text)
-            for member in unseen_members(members, features.splits, patient_id)
+            for member in unseen_members(members, splits, patient_id)
         ]
         logits = np.array([case.logits for case in cases])
         chosen = int(logits.mean(axis=0).argmax()) if target is None else target

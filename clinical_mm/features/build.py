@@ -64,6 +64,10 @@ class _Text:
             "pad_token_id": plan.pad_token_id,
         }
 
+    def reading(self) -> dict[str, Any]:
+        """What decides which token ids a note becomes, wherever the encoder lies."""
+        return {name: value for name, value in self.about().items() if name != "encoder"}
+
 
 def build_features(study: Study, store: Store, task: str) -> StageSummary:
     """Make the features of a task's cohort: the snapshot `store.task(task, "features")`.
@@ -97,13 +101,22 @@ def build_features(study: Study, store: Store, task: str) -> StageSummary:
 
 
 def _fingerprint(task: Task, cohort: CohortTables, text: _Text | None, variables: dict[str, Variable]) -> str:
-    modalities = {
-        name: getattr(task.modalities, name).model_dump(mode="json", include=_READ[name])
+    encoder = None if text is None else text.about()
+    return content_hash(STAGE, VERSION, cohort.fingerprint, _form(task, text, variables), encoder)
+
+
+def _form(task: Task, text: _Text | None, variables: dict[str, Variable]) -> dict[str, str]:
+    """By modality a hash of what decides how an item becomes features: a model reads no others than its own."""
+    declared = [[name, variable.model_dump(mode="json")] for name, variable in variables.items()]
+    beside = {"text": None if text is None else text.reading(), "clinical": declared}
+    return {
+        name: content_hash(
+            VERSION,
+            getattr(task.modalities, name).model_dump(mode="json", include=_READ[name]),
+            beside.get(name),
+        )
         for name in task.modalities.names
     }
-    declared = [[name, variable.model_dump(mode="json")] for name, variable in variables.items()]
-    encoder = None if text is None else text.about()
-    return content_hash(STAGE, VERSION, cohort.fingerprint, modalities, declared, encoder)
 
 
 def _make(
@@ -159,7 +172,8 @@ def _make(
     tables.write_table(PRESENCE, pd.DataFrame(presence, columns=PRESENCE.columns), directory)
     omitted = left_out.table()
     tables.write_table(LEFT_OUT, omitted, directory)
-    write_json(directory / ABOUT, {"text": None if text is None else text.about()})
+    about = {"text": None if text is None else text.about(), "form": _form(task, text, variables)}
+    write_json(directory / ABOUT, about)
     facts["left out"] = int(omitted["n"].sum())
     return StageSummary(
         STAGE,

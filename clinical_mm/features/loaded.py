@@ -75,7 +75,7 @@ class TaskFeatures:
         made = load_cohort(store, task)
         if about is None or about["cohort"] != made.fingerprint:
             raise StoreError(
-                f"the cohort of task {task} has changed since its features were made: run `clinical-mm features` again"
+                f"the cohort of task {task} has changed since its features were made: run `clinical-mm train` again"
             )
         cohort = made.cohort.set_index("patient_id", drop=False)
         fingerprint = str(about["fingerprint"])
@@ -138,6 +138,11 @@ class TaskFeatures:
     def encoder(self) -> str | None:
         """The text encoder that the tokens are for: a directory or hub id; None without text."""
         return self._about["text"]["encoder"] if self._about["text"] else None
+
+    @property
+    def form(self) -> dict[str, str]:
+        """By modality a hash of how items become features: a model reads features of its own form alone."""
+        return dict(self._about["form"])
 
     @property
     def pad_token_id(self) -> int:

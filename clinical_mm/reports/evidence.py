@@ -11,15 +11,16 @@ from clinical_mm import tables
 from clinical_mm.cohort.build import CohortTables
 from clinical_mm.evaluation.calibration import Calibration
 from clinical_mm.evaluation.metrics import METRICS
+from clinical_mm.evaluation.record import load_evaluation
 from clinical_mm.explain.explanation import Explanation
 from clinical_mm.reports.answer import Risk
 from clinical_mm.reports.page import Fact
 from clinical_mm.reports.vocabulary import EVENT_NAMES, metric_name
 from clinical_mm.reports.wording import interval, percent
-from clinical_mm.store import Store, content_hash, current_about, read_json, require_current
+from clinical_mm.store import Store, content_hash
 from clinical_mm.study.root import Study
 from clinical_mm.study.tasks import BinaryOutcome, Task
-from clinical_mm.training.members import about_version, version_directory
+from clinical_mm.training.members import about_version, splits_of_version, version_directory
 
 
 @dataclass(frozen=True)
@@ -131,20 +132,16 @@ def load_evidence(study: Study, store: Store, task: str, version: str, cohort: C
     Raises:
         ModelError: there is no such version.
     """
-    folder = store.task(task, "evaluation")
-    evaluated = current_about(folder)
-    is_evaluated = evaluated is not None and evaluated.get("version") == version
-    directory = require_current(folder, "evaluate") if is_evaluated else None
+    evaluation = load_evaluation(store, task, version)
     model = about_version(version_directory(store, task, version))
-    splits = cohort.splits
+    splits = splits_of_version(store, task, version, cohort.splits)
     n_folds = max(int(splits["fold"].nunique()), 1)
     first_line = "This model version was not evaluated: run `clinical-mm evaluate`."
     metrics, scores, calibration = tables.empty(tables.METRICS), tables.empty(tables.PREDICTIONS), None
-    if directory is not None:
-        metrics = _whole_first(tables.read_table(tables.METRICS, directory), study.tasks[task])
-        scores = _whole_scores(tables.read_table(tables.PREDICTIONS, directory), study.tasks[task])
-        calibration = Calibration.load(directory)
-        first_line = str(read_json(directory / "evaluation.json")["first_line"])
+    if evaluation is not None:
+        metrics = _whole_first(evaluation.metrics(), study.tasks[task])
+        scores = _whole_scores(evaluation.predictions(), study.tasks[task])
+        calibration, first_line = evaluation.calibration, evaluation.first_line
     return Evidence(
         version=version,
         kind=study.tasks[task].outcome.kind,
@@ -162,7 +159,7 @@ def load_evidence(study: Study, store: Store, task: str, version: str, cohort: C
         flow=cohort.flow,
         model=model,
         fingerprint=content_hash(
-            version, cohort.fingerprint, evaluated["fingerprint"] if evaluated and is_evaluated else None
+            version, cohort.fingerprint, None if evaluation is None else evaluation.fingerprint
         ),
     )
 

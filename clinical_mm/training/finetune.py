@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 from clinical_mm.features.encoder import resolve_encoder
 from clinical_mm.features.loaded import TaskFeatures
 from clinical_mm.model.building import read_encoder_config
+from clinical_mm.model.frozen_states import CACHE as TEXT_STATES
 from clinical_mm.store import Store, content_hash, file_hash, read_json, write_file, write_json
 from clinical_mm.study.root import Study
 from clinical_mm.study.tasks import Task
@@ -31,6 +32,7 @@ from clinical_mm.training.members import (
     latest_version,
     load_member,
     load_members,
+    record_splits,
     version_directory,
 )
 from clinical_mm.training.model_card import model_card
@@ -83,10 +85,19 @@ def train(
             _remove_other_unfinished(models, working)
             with quiet(study.tasks[task].training.threads):
                 folds = [
-                    train_fold(features, fold, sources, seed + fold, working, callbacks=callbacks)
+                    train_fold(
+                        features,
+                        fold,
+                        sources,
+                        seed + fold,
+                        working,
+                        text_states=store.cache(TEXT_STATES),
+                        callbacks=callbacks,
+                    )
                     for fold in sorted(int(f) for f in features.splits["fold"].unique())
                 ]
-            _finish(working, finished, _Version(study, task, version, features.fingerprint, seed, folds))
+            record_splits(store, task, version, features.splits)
+            _finish(working, finished, _Version(study, task, version, features, seed, folds))
         write_json(models / LATEST, {"version": version})
     return _summary(finished, study.tasks[task], is_unchanged=is_unchanged)
 
@@ -123,7 +134,7 @@ class _Version:
     study: Study
     task: str
     version: str
-    features_fingerprint: str
+    features: TaskFeatures
     seed: int
     folds: list[dict[str, Any]]
 
@@ -162,7 +173,8 @@ def _finish(working: Path, finished: Path, made: _Version) -> None:
         "modalities": list(made.study.tasks[made.task].modalities.names),
         "study": made.study.study,
         "study_hash": content_hash(study_json),
-        "data_fingerprint": made.features_fingerprint,
+        "data_fingerprint": made.features.fingerprint,
+        "features_form": made.features.form,
         "libraries": {"python": platform.python_version(), **{n: installed_version(n) for n in _LIBRARIES}},
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -1,20 +1,24 @@
 """Trained models on disk: versions of a task, and their members, one a fold.
 
-Opening one needs its directory alone: no hub, no study, no pickle. How they are made stands in `finetune`.
+Loading one needs its directory alone: no hub, no study, no pickle. Opening it on a task's features also asks whether
+it reads features of this form, and whom it learned from. How they are made stands in `finetune`.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from safetensors import SafetensorError
 from safetensors.torch import load_model
 
+from clinical_mm import tables
 from clinical_mm.errors import ModelError
+from clinical_mm.features.loaded import TaskFeatures
 from clinical_mm.features.statistics import Statistics
 from clinical_mm.model.config import FusionConfig
 from clinical_mm.model.network import FusionModel
-from clinical_mm.store import Store, read_json
+from clinical_mm.store import Store, read_json, safe_name
 from clinical_mm.training.quiet import quiet
 
 ABOUT = "model.json"
@@ -38,6 +42,76 @@ class Member:
     model: FusionModel
     statistics: Statistics
     fold: int
+
+
+@dataclass(frozen=True)
+class TrainedVersion:
+    """A finished version, opened on the features that stand now.
+
+    Attributes:
+        version: its name.
+        directory: where it lies.
+        members: one a fold.
+        splits: `tables.SPLITS` as this version sees the patients of today: whom its members learned from, whom they
+            stopped on, and whom they never saw. Patients who are neither here nor tested are unknown to it.
+    """
+
+    version: str
+    directory: Path
+    members: list[Member]
+    splits: pd.DataFrame
+
+
+def open_version(store: Store, task: str, version: str, features: TaskFeatures) -> TrainedVersion:
+    """Open a version to read a task's current features.
+
+    Raises:
+        ModelError: there is no such version, it is incomplete, or it reads features of another form.
+    """
+    directory = version_directory(store, task, version)
+    form, own = features.form, about_version(directory).get("features_form", {})
+    changed = sorted(name for name in {*form, *own} if form.get(name) != own.get(name))
+    if changed:
+        raise ModelError(
+            f"model {version} of task {task} was trained on another form of {', '.join(changed)} than the features "
+            "have now (settings, tokenizer or variables changed): train anew, or set the study back"
+        )
+    splits = splits_of_version(store, task, version, features.splits)
+    return TrainedVersion(version, directory, load_members(directory), splits)
+
+
+def record_splits(store: Store, task: str, version: str, splits: pd.DataFrame) -> None:
+    """Keep on record whom a version is trained on; beside the model, since a model directory names no patient."""
+    directory = _splits_directory(store, task, version)
+    directory.mkdir(parents=True, exist_ok=True)
+    tables.write_table(tables.SPLITS, splits, directory)
+
+
+def splits_of_version(store: Store, task: str, version: str, current: pd.DataFrame) -> pd.DataFrame:
+    """The splits of today's patients as a version sees them.
+
+    What a patient was to the version when it was trained stays, whatever the splits say today. Of those who came
+    later the ones that are tested today are tested; the others, from whom the next version will learn, are left out.
+
+    Args:
+        store: the store.
+        task: name of the task.
+        version: of the model.
+        current: `tables.SPLITS` of today.
+    """
+    recorded = tables.read_table(tables.SPLITS, _splits_directory(store, task, version))
+    key = ["patient_id", "fold"]
+    folds = set(recorded["fold"])
+    merged = current.merge(recorded, on=key, how="left", suffixes=("_now", ""))
+    is_known = merged["patient_id"].isin(recorded["patient_id"])
+    is_new = ~is_known & (merged["split_now"] == "test") & merged["fold"].isin(folds)
+    merged.loc[is_new, "split"] = "test"
+    kept = merged[merged["split"].notna()]
+    return kept[["patient_id", "fold", "split"]].sort_values(key, ignore_index=True)
+
+
+def _splits_directory(store: Store, task: str, version: str) -> Path:
+    return store.task(task, "trained_on") / safe_name(version)
 
 
 def version_directory(store: Store, task: str, version: str) -> Path:

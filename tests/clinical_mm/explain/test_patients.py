@@ -1,5 +1,6 @@
 """Explaining patients with the real network and dataset, on features held in memory."""
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ from clinical_mm.errors import ModelError
 from clinical_mm.explain.averaging import ENSEMBLE
 from clinical_mm.explain.baselines import NeutralText
 from clinical_mm.explain.explain import held_out_patients
+from clinical_mm.explain.explanation import Explanation
 from clinical_mm.explain.patients import explain_patients, target_name, unseen_members
 from clinical_mm.features.image import ImageTensor
 from clinical_mm.features.statistics import FeatureStatistics, Statistics
@@ -134,8 +136,12 @@ def members() -> list[Member]:
     return [member(0), member(1, ("TP53", "VHL"))]
 
 
+def explained(members: list[Member], features: Features, ids: list[str]) -> Iterator[Explanation]:
+    return explain_patients(members, features, ids, SETTINGS, NEUTRAL, splits=features.splits)
+
+
 def test_all_modalities_of_a_patient_add_up_to_the_models_output(members: list[Member]) -> None:
-    (found,) = explain_patients(members, Features(), ["a"], SETTINGS, NEUTRAL)
+    (found,) = explained(members, Features(), ["a"])
     assert found.fold == 0
     assert found.completeness.is_reached
     assert found.target_name == "relapse = yes"
@@ -152,14 +158,14 @@ def test_all_modalities_of_a_patient_add_up_to_the_models_output(members: list[M
 
 
 def test_words_stand_at_their_places_and_unread_ones_are_left_out(members: list[Member]) -> None:
-    (found,) = explain_patients(members, Features(), ["a"], SETTINGS, NEUTRAL)
+    (found,) = explained(members, Features(), ["a"])
     assert [(w.text, w.start) for w in found.words] == [("No", 0), ("necrosis", 3), (".", 11), ("Tumour", 13)]
     assert all(w.attribution != 0 for w in found.words)
     assert found.text_remainder == pytest.approx(0, abs=1e-9)
 
 
 def test_features_stand_with_the_patients_own_values(members: list[Member]) -> None:
-    (found,) = explain_patients(members, Features(), ["a"], SETTINGS, NEUTRAL)
+    (found,) = explained(members, Features(), ["a"])
     genes = {f.feature: f for f in found.features if f.modality == "genomics"}
     assert (genes["TP53"].value, genes["TP53"].deviation) == (2.0, 0.5)
     assert not genes["EGFR"].is_observed
@@ -171,7 +177,7 @@ def test_features_stand_with_the_patients_own_values(members: list[Member]) -> N
 
 
 def test_an_image_keeps_its_grid_and_its_way_back(members: list[Member]) -> None:
-    (found,) = explain_patients(members, Features(), ["a"], SETTINGS, NEUTRAL)
+    (found,) = explained(members, Features(), ["a"])
     peak = found.image_peak()
     assert peak is not None
     assert found.images[0].values.shape == (8, 8, 8)
@@ -179,7 +185,7 @@ def test_an_image_keeps_its_grid_and_its_way_back(members: list[Member]) -> None
 
 
 def test_absent_modalities_are_not_passed_and_contribute_nothing(members: list[Member]) -> None:
-    (found,) = explain_patients(members, Features(), ["b"], SETTINGS, NEUTRAL)
+    (found,) = explained(members, Features(), ["b"])
     assert found.fold == 1
     assert found.present == ("genomics",)
     assert (found.words, found.images) == ((), ())
@@ -189,8 +195,8 @@ def test_absent_modalities_are_not_passed_and_contribute_nothing(members: list[M
 
 def test_a_patient_whom_no_fold_knows_is_explained_by_the_mean_of_all_members(members: list[Member]) -> None:
     features = Features()
-    (mean,) = explain_patients(members, features, ["u"], SETTINGS, NEUTRAL)
-    single = [next(explain_patients([m], features, ["u"], SETTINGS, NEUTRAL)) for m in members]
+    (mean,) = explained(members, features, ["u"])
+    single = [next(explained([m], features, ["u"])) for m in members]
     assert mean.fold == ENSEMBLE
     assert mean.completeness.score == pytest.approx(np.mean([s.completeness.score for s in single]), abs=1e-5)
     egfr = next(f for f in mean.features if f.feature == "EGFR")
@@ -206,10 +212,11 @@ def test_a_patient_of_the_training_is_never_explained_as_held_out(members: list[
 
 
 def test_held_out_patients_without_anything_to_read_are_counted(members: list[Member]) -> None:
-    assert held_out_patients(members, Features(), 7, None) == (["a", "b"], 1)
-    few, _ = held_out_patients(members, Features(), 7, 1)
+    features = Features()
+    assert held_out_patients(members, features, features.splits, 7, None) == (["a", "b"], 1)
+    few, _ = held_out_patients(members, features, features.splits, 7, 1)
     assert len(few) == 1
-    assert few == held_out_patients(members, Features(), 7, 1)[0]
+    assert few == held_out_patients(members, features, features.splits, 7, 1)[0]
 
 
 def test_targets_are_named_by_the_outcome() -> None:

@@ -4,7 +4,8 @@ The study file is validated by its models; here the files that it names are look
 the columns that are declared. No record is read, and all that is wrong is said at once.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -13,15 +14,23 @@ import pyarrow.parquet as pq
 
 from clinical_mm.errors import DeliveryError, EncoderError, StoreError
 from clinical_mm.ingest.delimited import read_delimited
-from clinical_mm.ingest.delivery import Delivery, find_deliveries, is_complete, matching_files
+from clinical_mm.ingest.delivery import (
+    Delivery,
+    files_of_pattern,
+    find_deliveries,
+    is_complete,
+    matching_files,
+)
 from clinical_mm.ingest.opening import UnreadableFileError
 from clinical_mm.ingest.tabular import is_parquet, place_of
+from clinical_mm.ingest.times import TimeReader
 from clinical_mm.store import Store
 from clinical_mm.study.file import StudyFile, load_study_file
 from clinical_mm.study.linkage import CrosswalkRule
 from clinical_mm.study.problems import Location
 from clinical_mm.study.sources import (
     ClinicalSource,
+    DicomSource,
     GenomicsMafSource,
     GenomicsMatrixSource,
     NotesTableSource,
@@ -52,6 +61,7 @@ def check_study(path: Path, now_s: float) -> StageSummary:
     problems: list[Problem] = []
     deliveries = _deliveries(file, problems)
     counts = _sources(file, deliveries, problems)
+    problems += _times_and_patterns(file)
     problems += _crosswalks(file, deliveries)
     problems += _weights(file)
     problems += _encoders(file, _store(file, problems))
@@ -87,21 +97,23 @@ def _sources(file: StudyFile, deliveries: list[Delivery], problems: list[Problem
     rows = []
     for name, source in file.study.sources.items():
         where: Location = ("sources", name)
-        found: list[tuple[Delivery, Path]] = []
+        found: list[Path] = []
+        refused: list[Problem] = []
         for delivery in deliveries:
             try:
-                found += [(delivery, path) for path in matching_files(delivery, source)]
+                found += matching_files(delivery, source)
             except DeliveryError as error:
-                problems.append(((*where, "path"), str(error)))
+                refused.append(((*where, "path"), str(error)))
+        problems += _once(refused)
         rows.append({"source": name, "kind": source.kind, "files": len(found)})
-        if deliveries and not found and source.is_required:
+        if deliveries and not found and not refused and source.is_required:
             text = f"no delivery holds a file that matches {source.path!r}: mend the path, or say is_required: false"
             problems.append(((*where, "path"), text))
-        problems += _once((where, text) for _, path in found for text in _missing_columns(name, source, path))
+        problems += _once((where, text) for path in found for text in _missing_columns(name, source, path))
     return pd.DataFrame(rows, columns=["source", "kind", "files"])
 
 
-def _once(problems: Iterator[Problem]) -> list[Problem]:
+def _once(problems: Iterable[Problem]) -> list[Problem]:
     return list(dict.fromkeys(problems))
 
 
@@ -150,16 +162,36 @@ def _declared_columns(source: Source) -> list[str]:
     return list(dict.fromkeys(column for column in wanted if column is not None))
 
 
+def _times_and_patterns(file: StudyFile) -> Iterator[Problem]:
+    """Time zones that there are none of, and features by a regular expression that is none."""
+    for name, source in file.study.sources.items():
+        if not isinstance(source, DicomSource):
+            try:
+                TimeReader(source.time, name)
+            except DeliveryError as error:
+                yield (("sources", name, "time", "timezone"), str(error))
+        if isinstance(source, GenomicsMatrixSource):
+            try:
+                re.compile(source.features)
+            except re.error as error:
+                yield (("sources", name, "features"), f"features is no regular expression: {error}")
+
+
 def _crosswalks(file: StudyFile, deliveries: list[Delivery]) -> Iterator[Problem]:
     for place, rule in enumerate(file.study.linkage.rules):
         if not isinstance(rule, CrosswalkRule):
             continue
         where: Location = ("linkage", "rules", place)
+        paths: list[Path] = []
         if rule.within_delivery:
-            paths = [p for d in deliveries for p in sorted(d.path.glob(rule.path)) if p.is_file()]
-        else:
-            paths = [p for p in (file.study.resolve_path(rule.path),) if p.is_file()]
-        if not paths:
+            try:
+                paths = [p for delivery in deliveries for p in files_of_pattern(delivery, rule.path)]
+            except DeliveryError as error:
+                yield (where, str(error))
+                continue
+        elif (beside := file.study.resolve_path(rule.path)).is_file():
+            paths = [beside]
+        if not paths and (deliveries or not rule.within_delivery):
             yield (where, f"there is no crosswalk {rule.path!r}")
         for path in paths:
             try:

@@ -7,6 +7,7 @@ does stands in the library; nothing is computed here.
 
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -73,7 +74,7 @@ def main() -> None:
     """Run the command; an error meant for the user becomes its sentence and its exit status, never a traceback."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        app()
+        app(prog_name="clinical-mm")
     except ClinicalMMError as error:
         _errors().print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
@@ -101,7 +102,10 @@ def init(
         raise StudyError(f"{path} exists: remove it first, or name another folder")
     template = files("clinical_mm").joinpath("study_template.yaml").read_text(encoding="utf-8")
     (directory / "landing").mkdir(parents=True, exist_ok=True)
-    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in directory.resolve().name)
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", directory.resolve().name)
+    if not re.match("[A-Za-z]", name):
+        name = f"study-{name.lstrip('-_')}".rstrip("-")
+    name = name[:63]  # as a study's name has to be
     path.write_text(template.replace("study: my-study", f"study: {name}"), encoding="utf-8")
     typer.echo(
         f"wrote {path}: edit it, put deliveries into {directory / 'landing'}, then `clinical-mm check`"
@@ -142,16 +146,22 @@ def cohort(study: StudyOption = _STUDY, task: TaskOption = None) -> None:
 
 
 @app.command("pretrain-text")
-def pretrain_text(study: StudyOption = _STUDY) -> None:
+def pretrain_text(
+    study: StudyOption = _STUDY,
+    force: Annotated[
+        bool, typer.Option("--force", help="Anew, though one stands and only notes changed.")
+    ] = False,
+) -> None:
     """Pretrain a text encoder on the study's notes by masked language modelling.
 
-    From scratch, or from the encoder that `pretrain_text.start_from` names. Tasks use it as `encoder: pretrained`.
+    From scratch, or from the encoder that `pretrain_text.start_from` names. Tasks use it as `encoder: pretrained`. One
+    that stands is kept when notes arrive, since models read its tokens.
     """
     loaded, store = _open(study)
     if loaded.pretrain_text is None:
         raise StudyError(f"{study} has no pretrain_text: add it to say what to pretrain")
     with _stages() as run:
-        _pretrain(run, loaded, store)
+        _pretrain(run, loaded, store, force=force)
 
 
 @app.command()
@@ -313,10 +323,10 @@ def _cohort(run: Runner, study: Study, store: Store, tasks: list[str]) -> None:
         run(partial(build_cohort, study, store, name))
 
 
-def _pretrain(run: Runner, study: Study, store: Store) -> None:
+def _pretrain(run: Runner, study: Study, store: Store, *, force: bool = False) -> None:
     from clinical_mm.training.pretrain import pretrain_text
 
-    run(lambda: pretrain_text(study, store))
+    run(lambda: pretrain_text(study, store, force=force))
 
 
 def _train(run: Runner, study: Study, store: Store, task: str) -> None:

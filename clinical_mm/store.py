@@ -22,6 +22,7 @@ from clinical_mm.errors import StoreError
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _POINTER = "current.json"
+_COMMANDS = {"features": "train"}  # stages that have no command of their own, by the one that runs them
 
 
 def content_hash(*parts: object) -> str:
@@ -225,5 +226,6 @@ def require_current(folder: Path, stage: str) -> Path:
     """
     path = current(folder)
     if path is None:
-        raise StoreError(f"nothing was made by the stage `{stage}` yet: run `clinical-mm {stage}` first")
+        command = _COMMANDS.get(stage, stage)
+        raise StoreError(f"nothing was made by the stage `{stage}` yet: run `clinical-mm {command}` first")
     return path

@@ -19,7 +19,7 @@ from clinical_mm.cohort.leakage import check_owners, check_splits, check_times
 from clinical_mm.cohort.linkage import link, linkage_table, links_fingerprint, load_links
 from clinical_mm.cohort.outcomes import label_names, task_patients
 from clinical_mm.cohort.splits import assign_splits
-from clinical_mm.cohort.tallies import labels_by_split, patterns_by_split
+from clinical_mm.cohort.tallies import labels_by_split, patterns_by_split, why_unlabelled
 from clinical_mm.cohort.twins import check_images, check_texts
 from clinical_mm.errors import CohortError, StoreError, StudyError
 from clinical_mm.progress import track
@@ -28,7 +28,8 @@ from clinical_mm.study.root import Study
 from clinical_mm.study.tasks import MODALITIES, Task
 from clinical_mm.summary import StageSummary
 
-VERSION = 1
+VERSION = 2
+"""Raised when the same inputs give another cohort than before."""
 _LOCK_TIMEOUT_S = 600.0
 _RECORD = "split_record.parquet"
 _SELECTION = {
@@ -173,7 +174,7 @@ def _make(study: Study, store: Store, task: Task, recorded: pd.DataFrame | None)
     linked = links.loc[links["status"] == "linked", ["source", "source_patient_id", "patient_id"]]
     outcomes = current_rows(store, tables.OUTCOMES, "outcomes")
     outcomes = outcomes.merge(linked, on=["source", "source_patient_id"], how="inner")
-    patients = task_patients(study, task, outcomes, flow)
+    patients = task_patients(study, task, outcomes, linked["patient_id"], flow)
     index_times = patients.set_index("patient_id")["index_time"]
     records_flow(study, task, counts(store), flow)
     aligned = []
@@ -188,10 +189,9 @@ def _make(study: Study, store: Store, task: Task, recorded: pd.DataFrame | None)
         is_used = (items["modality"] == name) & items["is_used"]
         reason = "the patient has too few modalities"
         flow.add(f"{name}: used by the cohort", is_used.sum(), (is_used & is_kept).sum(), reason)
-    n_labelled = int(cohort["label"].notna().sum())
-    flow.add(
-        "patients with a known label, to be split", len(cohort), n_labelled, "in the cohort, to be scored"
-    )
+    is_labelled = cohort["label"].notna()
+    reason = why_unlabelled(cohort, patients.loc[patients["has_record"], "patient_id"])
+    flow.add("patients with a known label, to be split", len(cohort), is_labelled.sum(), reason)
     splits = assign_splits(cohort, task.split, study.seed, recorded, label_names(task.outcome))
     items = items[is_kept].reset_index(drop=True)
     return _Made(CohortTables(cohort, items, splits, flow.frame(), ""), links)
@@ -230,13 +230,14 @@ def _with_modalities(patients: pd.DataFrame, items: pd.DataFrame, task: Task, fl
     )
     has_any = has.any(axis=1)
     has_enough = has.sum(axis=1) >= task.min_modalities
-    flow.add("patients with a modality", len(cohort), has_any.sum(), "an outcome alone")
+    alone = "an outcome alone" if task.index_time == "outcomes" else "nothing of them may be read"
+    flow.add("patients with a modality", len(cohort), has_any.sum(), alone)
     name = f"patients with {task.min_modalities} modalities or more"
     flow.add(name, has_any.sum(), has_enough.sum(), "fewer modalities")
     if not has_enough.any():
         raise CohortError(
-            f"none of {len(cohort)} patients with an outcome has items of {task.min_modalities} modalities or more "
-            "that may be read: see `clinical-mm check`"
+            f"none of {len(cohort)} patients{' with an outcome' if task.index_time == 'outcomes' else ''} has items "
+            f"of {task.min_modalities} modalities or more that may be read: see `clinical-mm check`"
         )
     return cohort.loc[has_enough, tables.COHORT.columns].reset_index(drop=True)
 

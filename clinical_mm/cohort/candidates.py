@@ -62,7 +62,7 @@ def candidates(
         task: the task.
         modality: text, image, genomics or clinical.
         links: `tables.LINKS`.
-        eligible: ids of the patients whose outcome can be used.
+        eligible: ids of the patients whom the task can label or score.
         flow: gets the steps from ingested rows to records of eligible patients.
 
     Returns:
@@ -94,11 +94,9 @@ def candidates(
         linked.loc[~is_linked, "status"].value_counts().sort_index().to_dict(),
     )
     own = linked[linked["patient_id"].isin(eligible)].reset_index(drop=True)
+    whose = "with a usable outcome" if task.index_time == "outcomes" else "to be labelled or scored"
     flow.add(
-        f"{modality}: of a patient with a usable outcome",
-        int(is_linked.sum()),
-        len(own),
-        "the patient is not among them",
+        f"{modality}: of a patient {whose}", int(is_linked.sum()), len(own), "the patient is not among them"
     )
     if isinstance(settings, TextModality):
         items = _notes(own, settings)

@@ -66,7 +66,12 @@ def crosswalk_files(study: Study, store: Store, rule: CrosswalkRule, place: int)
                 f"linkage rule {place}: delivery {name} was ingested and is no longer in {study.landing_path}, "
                 "so its crosswalk cannot be read: put it back"
             )
-        inside = [p for p in sorted(folder.glob(rule.path)) if p.is_file() and _lies_in(p, folder)]
+        try:
+            inside = [p for p in sorted(folder.glob(rule.path)) if p.is_file() and _lies_in(p, folder)]
+        except (ValueError, NotImplementedError):
+            raise CohortError(
+                f"linkage rule {place}: {rule.path!r} is no glob pattern relative to a delivery: mend the path"
+            ) from None
         if inside:
             found[name] = inside
     if not found:

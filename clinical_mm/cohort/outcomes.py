@@ -39,18 +39,24 @@ def task_variables(task: Task) -> tuple[str, ...]:
     return (outcome.variable,)
 
 
-def task_patients(study: Study, task: Task, rows: pd.DataFrame, flow: Flow) -> pd.DataFrame:
-    """Patients with an outcome record, with what the outcomes say of them.
+def task_patients(
+    study: Study, task: Task, rows: pd.DataFrame, linked: pd.Series, flow: Flow
+) -> pd.DataFrame:
+    """Patients whom the task can label or score, with what the outcomes say of them.
+
+    The index time stands in the outcome record, so a task that has one needs the record; a task without takes every
+    linked patient, and those of whom the outcomes say nothing have no label.
 
     Args:
         study: declares the outcome sources.
         task: the task.
         rows: `tables.OUTCOMES` of linked ids, with their patient_id.
+        linked: ids of all linked patients; may repeat.
         flow: gets a step for every exclusion.
 
     Returns:
-        Columns patient_id, index_time, label and duration, in the order of patient_id. label is null where it is
-        not known yet; so is index_time where the task has none.
+        Columns patient_id, index_time, label, duration and has_record (of the task's variables), in the order of
+        patient_id. label is null where it is not known, or not yet; so is index_time where the task has none.
 
     Raises:
         CohortError: the outcome's values can never be what the sources declare, or no patient is left.
@@ -61,19 +67,22 @@ def task_patients(study: Study, task: Task, rows: pd.DataFrame, flow: Flow) -> p
     n_all = rows["patient_id"].nunique()
     rows = rows[rows["source"].isin(study.sources_of_stage("outcomes"))]
     own = rows[rows["variable"].isin(variables) & rows["source"].isin(sources)]
-    patients = pd.DataFrame({"patient_id": sorted(own["patient_id"].unique())})
-    flow.add(
-        "patients with an outcome record of the task", n_all, len(patients), "no record of its variables"
-    )
+    with_record = set(own["patient_id"])
     if task.index_time == "outcomes":
+        patients = pd.DataFrame({"patient_id": sorted(with_record)})
+        name = "patients with an outcome record of the task"
+        flow.add(name, n_all, len(patients), "no record of its variables")
         patients = _with_index_time(patients, _timed(study, sources, rows, own), flow)
     else:
+        patients = pd.DataFrame({"patient_id": sorted(linked.unique())})
+        n_linked = len(patients)
+        flow.add("linked patients, with or without an outcome record of the task", n_linked, n_linked)
         patients["index_time"] = pd.Series(pd.NaT, index=patients.index, dtype="datetime64[us]")
     patients = _with_label(patients, task, own, flow)
     if patients.empty:
         steps = "; ".join(f"{s.name}: {s.n_in} to {s.n_out}" for s in flow.frame().itertuples(index=False))
         raise CohortError(f"no patient has a usable outcome ({steps}): see `clinical-mm check`")
-    return patients
+    return patients.assign(has_record=patients["patient_id"].isin(with_record))
 
 
 def _sources_of(study: Study, variables: tuple[str, ...]) -> dict[str, OutcomesSource]:

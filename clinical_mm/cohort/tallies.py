@@ -25,6 +25,22 @@ def labels_by_split(
     return _tally(cohort, splits, cohort["label"].map(names).rename("label"), has_unlabelled=False)
 
 
+def why_unlabelled(cohort: pd.DataFrame, with_record: pd.Series) -> str:
+    """What becomes of the patients without a label, and where some lack an outcome record, how many.
+
+    Args:
+        cohort: `tables.COHORT`.
+        with_record: ids of patients with an outcome record of the task.
+    """
+    reason = "in the cohort, to be scored"
+    has_record = cohort["patient_id"].isin(with_record)
+    n_without, n_unknown = int((~has_record).sum()), int((has_record & cohort["label"].isna()).sum())
+    if not n_without:
+        return reason
+    unknown = f", outcome not known {n_unknown}" if n_unknown else ""
+    return f"{reason}: no outcome record {n_without}{unknown}"
+
+
 def _tally(
     cohort: pd.DataFrame, splits: pd.DataFrame, values: pd.Series, has_unlabelled: bool
 ) -> pd.DataFrame:

@@ -261,8 +261,10 @@ def reliability(
         n_groups: groups; fewer where that would leave fewer than five patients in one.
 
     Returns:
-        One row a group: `n_patients`, `mean_risk`, `observed_risk`.
+        One row a group: `n_patients`, `mean_risk`, `observed_risk`; none where there is no patient.
     """
+    if not len(risk):  # no fold had enough validation patients for a map
+        return pd.DataFrame({"n_patients": [], "mean_risk": [], "observed_risk": []})
     order = np.argsort(risk, kind="stable")
     groups = np.array_split(order, max(1, min(n_groups, len(risk) // MIN_PATIENTS)))
     rows = []

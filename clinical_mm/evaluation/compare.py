@@ -15,6 +15,10 @@ from clinical_mm.evaluation.metrics import LOWER_IS_BETTER, primary_metric, resa
 from clinical_mm.evaluation.resampling import draw, interval
 
 
+_NAMES = {"auroc": "AUROC", "auroc_macro": "mean AUROC of the classes", "c_index": "c-index"}
+"""Primary metrics as a reader writes them."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The difference of two models on the same held-out patients, signed so that above 0 means `first` is better.
@@ -61,7 +65,7 @@ class Comparison:
 
     def __str__(self) -> str:
         return (
-            f"{self.metric} {self.first_value:.3f} against {self.second_value:.3f}, difference "
+            f"{_NAMES.get(self.metric, self.metric)} {self.first_value:.3f} against {self.second_value:.3f}, difference "
             f"{self.difference:+.3f} [{self.lower:+.3f}, {self.upper:+.3f}], {self.n_patients} patients"
         )
 

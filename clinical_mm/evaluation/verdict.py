@@ -80,7 +80,7 @@ def judge(task: Task, test: Mapping[Key, HeldOut], whole: Key, seed: int) -> Ver
         )
 
     best = best_baseline(test, whole, seed)
-    against_baseline = None if best is None else against(best, f"{best[0]} on {best[1]}")
+    against_baseline = None if best is None else against(best, _baseline_name(best))
     single = {m: against((whole[0], m), f"fusion on {m} alone") for m in whole[1].split("+") if m != whole[1]}
     return Verdict(against_baseline, single, _first_line(against_baseline, settings.baselines))
 
@@ -111,4 +111,10 @@ def _first_line(comparison: Comparison | None, is_asked: bool) -> str:
         verdict = "Fusion is WORSE than the best classical baseline: prefer that one"
     else:
         verdict = "Fusion does NOT beat the best classical baseline"
-    return f"{verdict} ({comparison.second.replace('_', ' ')}): {comparison}."
+    return f"{verdict} ({comparison.second}): {comparison}."
+
+
+def _baseline_name(key: Key) -> str:
+    model, subset = key
+    kind = {"baseline_logistic": "logistic regression", "baseline_cox": "penalised Cox"}.get(model, model)
+    return f"{kind} on {subset.replace('+', ' + ')}"

@@ -28,7 +28,7 @@ from clinical_mm.study.sources import Variable
 from clinical_mm.study.tasks import Task, TextModality
 from clinical_mm.summary import Check, StageSummary
 
-VERSION = 1
+VERSION = 2
 STAGE = "features"
 ABOUT = "features.json"
 TOKEN_CACHE = "tokens"
@@ -110,11 +110,15 @@ def _form(task: Task, text: _Text | None, variables: dict[str, Variable]) -> dic
     declared = [[name, variable.model_dump(mode="json")] for name, variable in variables.items()]
     beside = {"text": None if text is None else text.reading(), "clinical": declared}
     return {
-        name: content_hash(
-            VERSION,
-            getattr(task.modalities, name).model_dump(mode="json", include=_READ[name]),
-            beside.get(name),
-        )
+        name: content_hash(VERSION, settings, beside.get(name))
+        for name, settings in feature_settings(task).items()
+    }
+
+
+def feature_settings(task: Task) -> dict[str, str]:
+    """By modality a hash of the options that decide its features: what the study file alone can say about them."""
+    return {
+        name: content_hash(getattr(task.modalities, name).model_dump(mode="json", include=_READ[name]))
         for name in task.modalities.names
     }
 
@@ -172,7 +176,11 @@ def _make(
     tables.write_table(PRESENCE, pd.DataFrame(presence, columns=PRESENCE.columns), directory)
     omitted = left_out.table()
     tables.write_table(LEFT_OUT, omitted, directory)
-    about = {"text": None if text is None else text.about(), "form": _form(task, text, variables)}
+    about = {
+        "text": None if text is None else text.about(),
+        "form": _form(task, text, variables),
+        "settings": feature_settings(task),
+    }
     write_json(directory / ABOUT, about)
     facts["left out"] = int(omitted["n"].sum())
     return StageSummary(

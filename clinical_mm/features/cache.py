@@ -19,7 +19,7 @@ def cache_path(folder: Path, key: str) -> Path:
 def read_array(path: Path) -> npt.NDArray[Any] | None:
     """The array, memory-mapped, or None where it is missing or was not written whole."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.lib.format.open_memmap(path, mode="r")  # of .npy alone: `np.load` opens archives, too
     except FileNotFoundError:
         return None
     except (

@@ -72,7 +72,8 @@ def build_images(
         CohortError: a series is no longer the current one.
     """
     rows = current_rows(store, tables.SERIES, "imaging")
-    series = joined(items.drop(columns="available_time"), rows, series_item_id(rows))
+    # The series' own: what an item calls its modality is "image", not "CT".
+    series = joined(items.drop(columns=["available_time", "modality"]), rows, series_item_id(rows))
     folder = store.cache(CACHE)
     images: list[tuple[object, ...]] = []
     n_of_patient: dict[str, int] = {}
@@ -135,11 +136,12 @@ class ImageReader:
     def _tensor(self, key: str, member: int, series: pd.Series) -> npt.NDArray[np.float32]:
         tensor = read_tensor(self._folder, key, member)
         if tensor is None:  # a cache may be emptied at any time: it is filled again from the volume
-            prepare_series(SeriesVolume.of(series.to_dict(), self._root), self._settings, self._folder)
+            volume = SeriesVolume.of({str(k): v for k, v in series.items()}, self._root)
+            prepare_series(volume, self._settings, self._folder)
             tensor = read_tensor(self._folder, key, member)
         if tensor is None:
             raise StoreError(
                 "an image is neither in the cache nor in the volumes of the store any more: ingest its delivery again, "
-                "then run `clinical-mm features`"
+                "then run `clinical-mm train`"
             )
         return tensor

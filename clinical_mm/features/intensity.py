@@ -4,6 +4,7 @@ Colour becomes luminance first. MONOCHROME1, where low values are shown bright, 
 number become 0. Geometry does not belong here.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,7 +114,9 @@ def _extremes(volume: npt.NDArray[np.generic], is_colour: bool) -> tuple[float, 
 def _percentiles(volume: npt.NDArray[np.generic], is_colour: bool) -> tuple[float, float]:
     n_voxels = int(np.prod(volume.shape[:3]))
     step = -(-n_voxels // SAMPLED_VOXELS)
-    step += step % 2 == 0  # an even step would take the same columns of every row
+    # A step that shares a factor with the slice would take the same columns of every row, or rows of every slice.
+    while math.gcd(step, volume.shape[1] * volume.shape[2]) > 1:
+        step += 1
     voxels = volume.reshape(-1, 3) if is_colour else volume.reshape(-1)
     values = luminance(voxels[::step]) if is_colour else np.asarray(voxels[::step])
     if np.issubdtype(values.dtype, np.floating):

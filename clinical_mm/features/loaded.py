@@ -15,7 +15,7 @@ from clinical_mm import tables
 from clinical_mm.cohort.build import load_cohort
 from clinical_mm.errors import StoreError, StudyError
 from clinical_mm.features import clinical, genomics
-from clinical_mm.features.build import ABOUT, STAGE
+from clinical_mm.features.build import ABOUT, STAGE, feature_settings
 from clinical_mm.features.image import ImageReader, ImageTensor
 from clinical_mm.features.matrix import read_matrix
 from clinical_mm.features.schemas import LEFT_OUT, PRESENCE
@@ -65,7 +65,7 @@ class TaskFeatures:
 
         Raises:
             StudyError: the study has no such task.
-            StoreError: there are none yet, or the cohort has changed since they were made.
+            StoreError: there are none yet, or the cohort or the study's settings have changed since they were made.
         """
         if task not in study.tasks:
             raise StudyError(f"the study has no task {task!r}: it has {', '.join(study.tasks)}")
@@ -76,6 +76,15 @@ class TaskFeatures:
         if about is None or about["cohort"] != made.fingerprint:
             raise StoreError(
                 f"the cohort of task {task} has changed since its features were made: run `clinical-mm train` again"
+            )
+        made_with = read_json(directory / ABOUT)["settings"]
+        wanted = feature_settings(study.tasks[task])
+        changed = [name for name in wanted if made_with.get(name) != wanted[name]]
+        if changed or set(made_with) != set(wanted):
+            what = ", ".join(changed) or "its modalities"
+            raise StoreError(
+                f"the study's settings of {what} in task {task} changed since its features were made: run "
+                "`clinical-mm train` to make them again"
             )
         cohort = made.cohort.set_index("patient_id", drop=False)
         fingerprint = str(about["fingerprint"])

@@ -18,7 +18,7 @@ from clinical_mm.features.resample import Axis, Grid, Resampler
 from clinical_mm.store import content_hash, read_json, write_json
 from clinical_mm.study.tasks import ImageModality
 
-VERSION = 1
+VERSION = 2
 
 CHANNELS = 1
 """Channels of an image tensor: colour is read as luminance."""

@@ -4,6 +4,7 @@ No other patient's value enters. Nothing is learned from labels.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -44,6 +45,8 @@ class FeatureStatistics:
             raise ModelError(
                 "the feature statistics of the model are damaged: names and numbers differ in length"
             )
+        if not all(math.isfinite(number) for number in (*self.mean, *self.scale)):
+            raise ModelError("the feature statistics of the model are damaged: a mean or scale is no number")
         if not all(s > 0 for s in self.scale):
             raise ModelError("the feature statistics of the model are damaged: a scale is not above 0")
 

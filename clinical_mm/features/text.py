@@ -230,5 +230,5 @@ class TextReader:
 
 def _mapped(path: Path, dtype: type) -> npt.NDArray[Any]:
     if not path.is_file():
-        raise StoreError(f"{path.name} is missing in the features: run `clinical-mm features` again")
+        raise StoreError(f"{path.name} is missing in the features: run `clinical-mm train` again")
     return np.memmap(path, dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype)

@@ -175,10 +175,12 @@ def _pixel_element(path: Path, file: BinaryIO, dataset: Dataset) -> PixelElement
 def _without_pixels(dataset: Dataset, has_preamble: bool, series_uid: str | None) -> Refusal:
     if not has_preamble and text(dataset, "SOPClassUID") is None:
         return Refusal("unreadable_file", "the file is not DICOM")
-    if whole(dataset, "Rows") is not None and whole(dataset, "BitsAllocated") is not None:
-        return Refusal(
-            "truncated_file", "the header describes an image, and no pixel data follow", series_uid
-        )
+    # Cut off before its size is declared, a file still says of which class it is.
+    declared = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID") or ""
+    has_size = whole(dataset, "Rows") is not None and whole(dataset, "BitsAllocated") is not None
+    if has_size or UID(declared).name.endswith("Image Storage"):
+        sentence = "the header describes an image, and no pixel data follow"
+        return Refusal("truncated_file", sentence, series_uid)
     return Refusal("not_an_image", "the file holds no pixel data (a report, a plan, a presentation state …)")
 
 

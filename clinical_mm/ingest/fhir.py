@@ -84,7 +84,7 @@ def read_notes_fhir(
         try:
             with open_bytes(path) as stream:
                 for number, line in enumerate(stream, start=1):
-                    content = line.removeprefix(b"\xef\xbb\xbf").strip()
+                    content = (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).strip()
                     if content:
                         found.append((f"{place}#line {number}", content))
         except UnreadableFileError as error:
@@ -142,7 +142,7 @@ def _decoded(line: bytes) -> _Resource:
     try:
         kind = _HEAD.decode(line).resourceType
     except msgspec.ValidationError:
-        raise _RefusedError("wrong_resource", "the line is JSON and no FHIR resource") from None
+        raise _RefusedError("wrong_resource", "the line is no FHIR resource") from None
     except _MALFORMED:
         raise _RefusedError("malformed_json", "the line is no JSON") from None
     if kind not in _DECODERS:
@@ -151,7 +151,9 @@ def _decoded(line: bytes) -> _Resource:
         )
     try:
         return _DECODERS[kind].decode(line)
-    except msgspec.ValidationError:
+    except _MALFORMED as error:
+        if not isinstance(error, msgspec.ValidationError):
+            raise _RefusedError("malformed_json", "the line is no JSON") from None
         raise _RefusedError(
             "malformed_resource", f"an element is not of the type that {kind} declares"
         ) from None

@@ -80,6 +80,12 @@ class _TextParser(HTMLParser):
         if tag not in _VOID:
             self.handle_endtag(tag)
 
+    def parse_html_declaration(self, i: int) -> int:
+        if self.rawdata.startswith("<![", i):
+            # CDATA and the conditions of office programs: a comment in HTML, where the base class would give up.
+            return self.parse_bogus_comment(i)
+        return super().parse_html_declaration(i)
+
     def handle_endtag(self, tag: str) -> None:
         if tag in _UNSEEN:
             self._unseen = max(0, self._unseen - 1)

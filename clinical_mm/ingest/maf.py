@@ -35,7 +35,7 @@ def read_genomics_maf(
         and counts: float32, 0 where a sample has no non-silent variant of a gene.
 
     Raises:
-        DeliveryError: a column is missing, or the list of sequenced samples cannot be read.
+        DeliveryError: a column is missing, or the declared list of sequenced samples is missing or cannot be read.
     """
     table = source.table if source.table.comment else source.table.model_copy(update={"comment": "#"})
     columns = {"sample": source.sample_id, "gene": source.gene, "classification": source.classification}
@@ -52,7 +52,7 @@ def read_genomics_maf(
         rows = rows.set_aside(always, ledger, "missing_time", sentence)
     rows = _without_duplicates(rows, ledger)
     ledger.accept(len(rows))
-    sequenced = _sequenced(name, source, delivery) if source.is_timeless else {}
+    sequenced = _sequenced(name, source, delivery, files) if source.is_timeless else {}
     samples = _counted(rows, sequenced, source)
     return genomic_tables(name, delivery.name, samples, content_hashes(samples))
 
@@ -66,10 +66,16 @@ def _without_duplicates(rows: Rows, ledger: Ledger) -> Rows:
     return rows.take(~is_repeated)
 
 
-def _sequenced(name: str, source: GenomicsMafSource, delivery: Delivery) -> dict[str, str]:
+def _sequenced(name: str, source: GenomicsMafSource, delivery: Delivery, files: list[Path]) -> dict[str, str]:
     """Where each sequenced sample was listed, by its id: the first field of every line, but for the header."""
     listed: dict[str, str] = {}
-    for path in files_of_pattern(delivery, source.sequenced) if source.sequenced else ():
+    lists = files_of_pattern(delivery, source.sequenced) if source.sequenced else []
+    if source.sequenced and files and not lists:
+        raise DeliveryError(
+            f"source {name}: delivery {delivery.name} has variants and no list of sequenced samples "
+            f"({source.sequenced!r}): without it, samples without a variant would be missing"
+        )
+    for path in lists:
         try:
             with open_text(path, source.table.encoding, name) as stream:
                 for number, line in enumerate(stream, start=1):

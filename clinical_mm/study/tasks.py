@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from clinical_mm.study.base import Name, Settings
+from clinical_mm.study.base import Name, Pattern, Settings
 
 MODALITIES = ("text", "image", "genomics", "clinical")
 """The modalities, in the order in which models, tables and reports list them."""
@@ -107,7 +107,7 @@ class ImageModality(_Modality):
     )
     window_hu: tuple[float, float] | None = Field(None, description="lowest and highest value, in HU for CT")
     modality: tuple[str, ...] = Field((), description="(0008,0060) values to use: CT, MR …; default: all")
-    description: str | None = Field(
+    description: Pattern | None = Field(
         None, description="regular expression that the series' description must match"
     )
     min_slices: int = Field(1, ge=1)
@@ -137,7 +137,7 @@ class GenomicsModality(_Modality):
     choose: Literal["all", "latest", "first", "nearest"] = Field(
         "all", description="over the samples of a source"
     )
-    features: str = Field(".*", description="regular expression: the features to use")
+    features: Pattern = Field(".*", description="regular expression: the features to use")
     top_variance: int | None = Field(None, ge=1, description="keep the features that vary most in training")
     hidden: tuple[int, ...] = (128,)
     dropout: float = Field(0.2, ge=0, lt=1)

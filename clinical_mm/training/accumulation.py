@@ -1,8 +1,9 @@
-"""Cox's partial likelihood over several batches: as if all patients of an accumulated step had been one batch.
+"""The loss of a step over several batches: as if all its patients had been one batch.
 
-Each patient's risk set is the whole step, so a batch's loss needs the other batches' log hazards. They are computed
-first without gradients; the likelihood's derivative by each log hazard is all that each batch then needs to go
-backwards alone (Gao et al., 2021, "gradient cache"). Both passes draw the same random numbers, so dropout agrees.
+A mean over patients is the batches' means, weighted by their patients. Cox's partial likelihood is no such mean: each
+patient's risk set is the whole step, so a batch's loss needs the other batches' log hazards. They are computed first
+without gradients; the likelihood's derivative by each log hazard is all that each batch then needs to go backwards
+alone (Gao et al., 2021, "gradient cache"). Both passes draw the same random numbers, so dropout agrees.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -84,6 +85,21 @@ def share_likelihood(
     parts = torch.split(derivative, [len(part) for part in found])
     mean = loss.detach() / len(batches)
     return [BatchShare(state, part, mean) for state, part in zip(states, parts, strict=True)]
+
+
+def batch_weights(labels: Sequence[Tensor], class_weights: Sequence[float] = ()) -> list[float]:
+    """What each batch's mean loss weighs in the mean over all patients of a step; they add up to 1.
+
+    Args:
+        labels: [b] of each batch: classes, or 0 and 1.
+        class_weights: in the order of the classes; empty for equal ones.
+    """
+    if class_weights:
+        by_class = torch.tensor(class_weights, dtype=torch.float64)
+        sums = [float(by_class[batch.long().cpu()].sum()) for batch in labels]
+    else:
+        sums = [float(len(batch)) for batch in labels]
+    return [value / sum(sums) for value in sums]
 
 
 @contextmanager

@@ -4,6 +4,7 @@ From scratch, with a vocabulary of its own, or from an encoder that the study na
 notes it may read stands in `pretraining_notes`, how it learns in `masked_language`.
 """
 
+import math
 import shutil
 import time
 from pathlib import Path
@@ -41,10 +42,21 @@ from clinical_mm.training.wordpiece import train_tokenizer
 
 VERSION = 1
 _ABOUT = "pretraining.json"
+_READ = "patients_read.json"
+"""Hashes of the patients whose notes were learned from."""
 
 
-def pretrain_text(study: Study, store: Store) -> StageSummary:
+def pretrain_text(study: Study, store: Store, *, force: bool = False) -> StageSummary:
     """Pretrain the study's text encoder: the snapshot `store.text_encoder`, a Hugging Face directory.
+
+    An encoder that stands is kept when notes arrive: models read its tokens, and with another vocabulary the champion
+    could neither score nor be compared. It is made anew when its settings changed, when it was pretrained on notes of
+    a patient whom a task now tests, or when it is forced.
+
+    Args:
+        study: the study.
+        store: its store.
+        force: make it anew from the notes that stand now.
 
     Raises:
         StudyError: the study has no `pretrain_text`, or its window is longer than the encoder reads.
@@ -58,19 +70,37 @@ def pretrain_text(study: Study, store: Store) -> StageSummary:
     start_from = None if settings.start_from is None else _located(study, settings.start_from)
     with store.lock("pretrain-text"):
         notes = choose_notes(study, store)
-        fingerprint = content_hash(
-            settings.model_dump(mode="json"), notes.fingerprint, _identity(start_from), study.seed, VERSION
-        )
+        made_by = content_hash(settings.model_dump(mode="json"), _identity(start_from), study.seed, VERSION)
+        fingerprint = content_hash(made_by, notes.fingerprint)
         about = current_about(store.text_encoder)
-        is_unchanged = about is not None and about["fingerprint"] == fingerprint
+        is_same = about is not None and about["fingerprint"] == fingerprint
+        is_unchanged = is_same or (not force and _may_stay(store, made_by, notes))
         if not is_unchanged:
             with quiet():
                 _pretrain(
-                    settings, store, notes, start_from=start_from, seed=study.seed, fingerprint=fingerprint
+                    settings,
+                    store,
+                    notes,
+                    start_from=start_from,
+                    seed=study.seed,
+                    made_by=made_by,
+                    fingerprint=fingerprint,
                 )
     directory = current(store.text_encoder)
     assert directory is not None
-    return _summary(directory, is_unchanged=is_unchanged)
+    return _summary(directory, is_unchanged=is_unchanged, is_kept=is_unchanged and not is_same)
+
+
+def _may_stay(store: Store, made_by: str, notes: PretrainingNotes) -> bool:
+    """Whether the encoder that stands has the same settings, and read the notes of nobody who is now tested."""
+    about, directory = current_about(store.text_encoder), current(store.text_encoder)
+    if about is None or directory is None or about.get("made_by") != made_by:
+        return False
+    return not set(read_json(directory / _READ)).intersection(map(_hashed, notes.tested))
+
+
+def _hashed(patient_id: str) -> str:
+    return content_hash("pretraining", patient_id)
 
 
 def _pretrain(
@@ -80,6 +110,7 @@ def _pretrain(
     *,
     start_from: str | None,
     seed: int,
+    made_by: str,
     fingerprint: str,
 ) -> None:
     start_s = time.monotonic()
@@ -101,10 +132,15 @@ def _pretrain(
     if not len(training) or not len(held_out):
         raise TrainingError("the notes hold no text to pretrain on: see the notes that were ingested")
     before = masked_loss(model, held_out, tokenizer, settings.masked, seed)
-    working = store.cache("pretraining") / fingerprint[:16]
+    working = _working_directory(store, fingerprint)
     losses = train_masked(model, training, tokenizer, settings, seed=seed, checkpoints=working)
     model.cpu()
     after = masked_loss(model, held_out, tokenizer, settings.masked, seed)
+    if math.isfinite(before) and not math.isfinite(after):
+        raise TrainingError(
+            "the loss on held-out notes is no longer a finite number: lower the learning rate "
+            f"({settings.learning_rate:g}) of pretrain_text"
+        )
     about = {
         "start_from": settings.start_from,
         "has_new_head": has_new_head,
@@ -126,11 +162,21 @@ def _pretrain(
         "training_loss": losses,
         "duration_s": round(time.monotonic() - start_s, 1),
     }
-    with snapshot(store.text_encoder, fingerprint) as directory:
+    with snapshot(store.text_encoder, fingerprint, {"made_by": made_by}) as directory:
+        write_json(directory / _READ, sorted(map(_hashed, {*notes.training["patient_id"]})))
         model.save_pretrained(directory)
         tokenizer.save_pretrained(directory)
         write_json(directory / _ABOUT, about)
     shutil.rmtree(working, ignore_errors=True)
+
+
+def _working_directory(store: Store, fingerprint: str) -> Path:
+    """Where checkpoints lie; what was begun with other settings or notes will not be carried on and goes."""
+    working = store.cache("pretraining") / fingerprint[:16]
+    for path in working.parent.iterdir():
+        if path != working:
+            shutil.rmtree(path, ignore_errors=True)
+    return working
 
 
 def _located(study: Study, name: str) -> str:
@@ -169,7 +215,7 @@ def _unknown_share(windows: Windows, tokenizer: PreTrainedTokenizerFast) -> floa
     return float(np.mean(windows.tokens == tokenizer.unk_token_id))
 
 
-def _summary(directory: Path, *, is_unchanged: bool) -> StageSummary:
+def _summary(directory: Path, *, is_unchanged: bool, is_kept: bool) -> StageSummary:
     about: dict[str, Any] = read_json(directory / _ABOUT)
     read = "not read: notes of patients whom a task holds out for testing, and notes of nobody known"
     if about["kfold_tasks"]:
@@ -191,6 +237,10 @@ def _summary(directory: Path, *, is_unchanged: bool) -> StageSummary:
         "parameters": about["n_parameters"],
         "seconds": about["duration_s"],
     }
+    if is_kept:
+        facts["notes changed since"] = (
+            "the encoder is kept for the models that read its tokens; --force makes it anew"
+        )
     losses = pd.DataFrame(
         {
             "held-out notes": ["before", "after", "word frequencies alone"],

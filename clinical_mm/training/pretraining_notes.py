@@ -31,6 +31,7 @@ class PretrainingNotes:
         held_out: the same, of other patients: the language model is judged on them.
         n_of_test_patients: notes that were left out because a task tests their patient.
         n_unlinked: notes that were left out because nobody knows whose they are.
+        tested: patients whom a task holds out for testing.
         kfold_tasks: tasks whose test patients' notes are among them, since each patient is tested by some fold.
     """
 
@@ -38,12 +39,18 @@ class PretrainingNotes:
     held_out: pd.DataFrame
     n_of_test_patients: int
     n_unlinked: int
+    tested: frozenset[str]
     kfold_tasks: tuple[str, ...]
 
     @property
     def fingerprint(self) -> str:
-        """Of the notes and of who is held out."""
-        return content_hash(*(sorted(frame["content_hash"]) for frame in (self.training, self.held_out)))
+        """Of the notes, of whose they are, and of who is held out."""
+        return content_hash(
+            *(
+                sorted(zip(frame["patient_id"], frame["content_hash"], strict=True))
+                for frame in (self.training, self.held_out)
+            )
+        )
 
     @staticmethod
     def texts(store: Store) -> pd.Series:
@@ -90,5 +97,6 @@ def choose_notes(study: Study, store: Store) -> PretrainingNotes:
         held_out=usable[is_held_out].reset_index(drop=True),
         n_of_test_patients=int(np.sum(is_linked & is_tested)),
         n_unlinked=int(np.sum(~is_linked)),
+        tested=frozenset(tested),
         kfold_tasks=tuple(kfold),
     )

@@ -17,7 +17,7 @@ from clinical_mm.errors import TrainingError
 from clinical_mm.model.network import FusionModel
 from clinical_mm.progress import track
 from clinical_mm.study.tasks import TrainingSettings
-from clinical_mm.training.accumulation import BatchShare, share_likelihood
+from clinical_mm.training.accumulation import BatchShare, batch_weights, share_likelihood
 from clinical_mm.training.checkpoints import keep_newest_and_best, mark_whole
 from clinical_mm.training.validation import CRITERION
 
@@ -59,13 +59,19 @@ class WholeTrainer(Trainer):
         """
         loss: Tensor = super().training_step(*args, **kwargs)
         if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss is no longer a finite number at step {self.state.global_step + 1}: lower the learning rate "
-                f"({self.args.learning_rate:g}, and those of the modalities), or train in fp32"
-            )
+            raise self._diverged("the loss is", self.state.global_step + 1)
         return loss
 
+    def _diverged(self, what: str, step: int) -> TrainingError:
+        return TrainingError(
+            f"{what} no longer a finite number at step {step}: lower the learning rate "
+            f"({self.args.learning_rate:g}, and those of the modalities), or train in fp32"
+        )
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        # Weights that the newest step ruined give no loss before the next one, and the last has no next one.
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters()):
+            raise self._diverged("a weight is", self.state.global_step)
         super()._save_checkpoint(model, trial)
         if self.args.should_save:
             folder = Path(str(self.args.output_dir))
@@ -87,7 +93,8 @@ class FusionTrainer(WholeTrainer):
         self._fusion_model = model
         self._rates = rates
         self._shares: list[BatchShare] = []
-        if model.config.outcome == "survival" and self.args.gradient_accumulation_steps > 1:
+        self._weights: list[float] = []
+        if self.args.gradient_accumulation_steps > 1:
             # The loss of each batch is its part of the step's already.
             self.loss_is_scaled_for_ga = True
 
@@ -106,11 +113,15 @@ class FusionTrainer(WholeTrainer):
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
-        """The batches of a step; for survival, also what each contributes to the likelihood of all of them."""
+        """The batches of a step, and what each contributes to the loss over the patients of all of them."""
         batches, n_items = super().get_batch_samples(epoch_iterator, num_batches, device)
         if self.loss_is_scaled_for_ga and batches:
-            self._fusion_model.train()
-            self._shares = share_likelihood(self._fusion_model, batches, self._log_hazards)
+            config = self._fusion_model.config
+            if config.outcome == "survival":
+                self._fusion_model.train()
+                self._shares = share_likelihood(self._fusion_model, batches, self._log_hazards)
+            else:
+                self._weights = batch_weights([batch["labels"] for batch in batches], config.class_weights)
         return batches, n_items
 
     def compute_loss(
@@ -120,9 +131,12 @@ class FusionTrainer(WholeTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The model's loss, or a batch's share of its step's likelihood."""
+        """The model's loss, or a batch's share of its step's."""
         if not (model.training and self._shares):
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+            if model.training and self._weights:
+                loss = loss * self._weights.pop(0)
+            return (loss, outputs) if return_outputs else loss
         share = self._shares.pop(0)
         share.random_state.restore()
         outputs = model(**{k: v for k, v in inputs.items() if k != "labels"})

@@ -9,6 +9,7 @@ from clinical_mm.cohort.build import build_cohort, load_cohort
 from clinical_mm.cohort.linkage import load_links
 from clinical_mm.errors import CohortError, StoreError, StudyError
 from clinical_mm.store import current, current_about
+from clinical_mm.study.root import Study
 
 INDEX = "2020-03-10 12:00"
 BEFORE = "2020-03-01 08:00"
@@ -242,6 +243,75 @@ def test_a_task_without_index_time_reads_all_and_says_how_many_had_a_time(hospit
     assert made.items["is_used"].all()
     assert made.cohort["index_time"].isna().all()
     assert summary.facts["used items with a time, read as timeless"] == 9
+
+
+def without_outcomes(hospital, index_time):
+    """Eight patients with an outcome; one whose outcome is open; one of whom the registry says nothing."""
+    patients(hospital, 8)
+    hospital.outcome("d1", "open", None, INDEX)
+    hospital.note("d1", "open", "o1", BEFORE)
+    hospital.note("d1", "unheard", "u1", BEFORE)
+    hospital.note("d1", "unheard", "u2", BEFORE)
+    hospital.with_task(index_time=index_time)
+    settings = hospital.study.model_dump(exclude_unset=True)
+    settings["linkage"] = {"patients": ["notes", "registry"], "rules": [{"rule": "exact"}]}
+    hospital.study = Study.model_validate(settings).placed_in(hospital.directory)
+
+
+def test_without_an_index_time_a_patient_without_an_outcome_record_is_there_to_be_scored(hospital):
+    without_outcomes(hospital, "none")
+    summary, made = build(hospital)
+    rows = made.cohort.set_index("patient_id")
+    assert len(rows) == 10
+    assert rows.loc[["open", "unheard"], ["label", "duration", "index_time"]].isna().all(axis=None)
+    assert rows.loc["unheard", "n_text"] == 2
+    assert not {"open", "unheard"} & set(made.splits["patient_id"])
+    assert made.items.loc[made.items["patient_id"] == "unheard", "is_used"].all()
+    assert summary.facts["patients to be scored"] == 2
+    assert step(made, "linked patients, with or without an outcome record of the task")[:2] == (10, 10)
+    assert step(made, "text: of a patient to be labelled or scored")[:2] == (11, 11)
+    assert step(made, "patients with a known label, to be split") == (
+        *(10, 8),
+        "in the cohort, to be scored: no outcome record 1, outcome not known 1",
+    )
+
+
+def test_with_an_index_time_a_patient_without_an_outcome_record_cannot_be_predicted(hospital):
+    without_outcomes(hospital, "outcomes")
+    _, made = build(hospital)
+    assert set(made.cohort.loc[made.cohort["label"].isna(), "patient_id"]) == {"open"}
+    assert step(made, "text: of a patient with a usable outcome") == (11, 9, "the patient is not among them")
+    assert step(made, "patients with a known label, to be split") == (9, 8, "in the cohort, to be scored")
+
+
+def test_a_record_of_another_variable_is_no_outcome_of_the_task(hospital):
+    patients(hospital, 8)
+    hospital.outcome("d1", "other", "g1", INDEX, variable="grade")
+    hospital.note("d1", "other", "o1", BEFORE)
+    hospital.with_task(index_time="none")
+    _, made = build(hospital)
+    assert made.cohort.set_index("patient_id").loc["other", ["label", "duration"]].isna().all()
+    assert "no outcome record 1" in step(made, "patients with a known label, to be split")[2]
+
+
+def test_a_linked_patient_of_whom_nothing_may_be_read_is_left_out_and_counted(hospital):
+    patients(hospital, 8)
+    hospital.outcome("d1", "alone", "yes", INDEX)
+    hospital.with_task(index_time="none")
+    _, made = build(hospital)
+    assert "alone" not in set(made.cohort["patient_id"])
+    assert step(made, "patients with a modality") == (9, 8, "nothing of them may be read")
+
+
+def test_a_patient_whose_outcome_arrives_later_is_split_then(hospital):
+    without_outcomes(hospital, "none")
+    _, before = build(hospital)
+    hospital.outcome("d2", "unheard", "yes", INDEX)
+    _, after = build(hospital)
+    assert after.cohort.set_index("patient_id").loc["unheard", "label"] == 1.0
+    assert set(after.splits["patient_id"]) - set(before.splits["patient_id"]) == {"unheard"}
+    both = before.splits.merge(after.splits, on=["patient_id", "fold"])
+    assert (both["split_x"] == both["split_y"]).all()
 
 
 @pytest.mark.parametrize(

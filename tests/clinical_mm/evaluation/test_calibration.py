@@ -192,3 +192,10 @@ def test_reliability_sets_what_was_said_against_what_was_seen():
     assert table["n_patients"].tolist() == [50, 50]
     assert table["mean_risk"].to_numpy() == pytest.approx([0.2, 0.8])
     assert table["observed_risk"].to_numpy() == pytest.approx([0.2, 0.8])
+
+
+def test_without_a_risk_there_is_no_group() -> None:
+    nothing = np.array([])
+    table = reliability(nothing, nothing, nothing, 12.0)
+    assert table.columns.tolist() == ["n_patients", "mean_risk", "observed_risk"]
+    assert table.empty

@@ -31,6 +31,9 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 _VERSION = "clinical_mm.version"
 _EVENT = "clinical_mm.event."
+_SERVERS = ("http://", "https://", "databricks")
+"""Where artifacts go through the server; with a database alone they lie in the store."""
+
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 """What MLflow answers where a model, or an alias of it, is not there; which one depends on the store behind it."""
 
@@ -73,7 +76,7 @@ class Tracking:
 
     def __init__(self, study: Study, store: Store) -> None:
         self._uri = study.tracking.uri or f"sqlite:///{store.root / 'mlflow.db'}"
-        self._is_local = study.tracking.uri is None
+        self._is_local = not self._uri.startswith(_SERVERS)
         self._artifacts = (store.root / "mlartifacts").as_uri() if self._is_local else None
         logging.getLogger("alembic").setLevel(logging.WARNING)
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)

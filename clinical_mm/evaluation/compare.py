@@ -14,7 +14,6 @@ from clinical_mm.evaluation.held_out import HeldOut
 from clinical_mm.evaluation.metrics import LOWER_IS_BETTER, primary_metric, resampled, value
 from clinical_mm.evaluation.resampling import draw, interval
 
-
 _NAMES = {"auroc": "AUROC", "auroc_macro": "mean AUROC of the classes", "c_index": "c-index"}
 """Primary metrics as a reader writes them."""
 
@@ -64,8 +63,9 @@ class Comparison:
         return self.lower > -self.margin
 
     def __str__(self) -> str:
+        metric = _NAMES.get(self.metric, self.metric)
         return (
-            f"{_NAMES.get(self.metric, self.metric)} {self.first_value:.3f} against {self.second_value:.3f}, difference "
+            f"{metric} {self.first_value:.3f} against {self.second_value:.3f}, difference "
             f"{self.difference:+.3f} [{self.lower:+.3f}, {self.upper:+.3f}], {self.n_patients} patients"
         )
 

@@ -55,7 +55,7 @@ def cox_loss(log_hazards: Tensor, durations: Tensor, events: Tensor) -> Tensor:
     # Place of an event among those at its time (0, 1 …), over how many they are: Efron's share of them to leave out.
     same = times[None, :] == times[:, None]
     place = torch.tril(same, diagonal=-1).sum(dim=1)
-    share = place / same.sum(dim=1)
+    share = place.to(log_hazards.dtype) / same.sum(dim=1)
     risk = _masked_logsumexp(log_hazards, at_risk)
     of_tied = _masked_logsumexp(log_hazards, tied)
     denominator = risk + torch.log1p(-share * torch.exp(of_tied - risk))

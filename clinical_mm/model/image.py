@@ -5,6 +5,7 @@ Weights from a file are for `weights`; how series become tensors is the features
 """
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -154,6 +155,12 @@ def build_network(
         NotImplementedError,
     ) as error:
         raise ModelError(f"image.network {name} cannot be built from image.arguments: {error}") from error
+    except ImportError as error:
+        missing = error.name or next(iter(re.findall(r"No module named '([\w.]+)'", str(error))), None)
+        raise ModelError(
+            f"image.network {name} needs a package that is not installed ({missing or 'MONAI does not say which'}): "
+            "install it, or choose another network"
+        ) from error
     for module in network.modules():
         if getattr(module, "inplace", False) is True:
             module.inplace = False  # type: ignore[assignment]
@@ -197,11 +204,15 @@ def _maker(name: str) -> Callable[..., nn.Module]:
     if inspect.isclass(found) and issubclass(found, nn.Module):
         return found
     # resnet18 and its like are functions, and say what they return.
-    if inspect.isfunction(found):
-        returned = inspect.signature(found).return_annotation
-        if inspect.isclass(returned) and issubclass(returned, nn.Module):
-            return found
+    if inspect.isfunction(found) and _returned(found) is not None:
+        return found
     raise ModelError(f"image.network {name!r} is no network of monai.networks.nets: DenseNet121 is one")
+
+
+def _returned(function: Callable[..., Any]) -> type[nn.Module] | None:
+    """The network class that a function says it returns; MONAI writes it as a string."""
+    returned = inspect.signature(function, eval_str=True).return_annotation
+    return returned if inspect.isclass(returned) and issubclass(returned, nn.Module) else None
 
 
 def _parameters(maker: Callable[..., nn.Module]) -> set[str]:
@@ -210,7 +221,7 @@ def _parameters(maker: Callable[..., nn.Module]) -> set[str]:
     if inspect.isclass(maker):
         sources: list[Any] = [base.__init__ for base in maker.__mro__ if issubclass(base, nn.Module)]
     else:
-        sources = [maker, inspect.signature(maker).return_annotation.__init__]
+        sources = [maker, getattr(_returned(maker), "__init__", maker)]
     for source in sources:
         parameters = inspect.signature(source).parameters.values()
         known |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}

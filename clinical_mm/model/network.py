@@ -6,6 +6,7 @@ w windows, l tokens, e width of a word embedding, s series, c channels, g genomi
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +81,16 @@ class FusionModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             nn.LayerNorm(hidden), nn.Dropout(config.dropout), nn.Linear(hidden, config.n_outputs)
         )
         self.post_init()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """As transformers gives it; but there every parameter that was read from a file would learn."""
+        found = super().from_pretrained(*args, **kwargs)
+        model = found[0] if isinstance(found, tuple) else found
+        for encoder in model.encoders.values():
+            if isinstance(encoder, TextEncoder):
+                encoder.freeze()
+        return found
 
     def _init_weights(self, module: nn.Module) -> None:
         """Keep what each part was built with: transformers' common rule would flatten a convolution's start.

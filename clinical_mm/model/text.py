@@ -6,8 +6,7 @@ features' matter.
 """
 
 import inspect
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,9 +17,17 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from clinical_mm.errors import EncoderError
 from clinical_mm.model.pooling import GatedAttentionPool
 
+StatesOf = Callable[[Tensor, Tensor], Tensor]
+"""Last hidden states [n, l, width] of token ids [n, l] and lengths [n]."""
+
 
 class TextEncoder(nn.Module):
-    """A Hugging Face encoder; tokens of a window, then windows of a patient, pooled by gated attention."""
+    """A Hugging Face encoder; tokens of a window, then windows of a patient, pooled by gated attention.
+
+    Attributes:
+        states_of: what gives a frozen encoder's states in place of running it, where one was attached
+            (`frozen_states`). It belongs to this object: copies and pickles do not have it.
+    """
 
     def __init__(self, encoder: Mapping[str, Any], fine_tune: str, last_k: int, hidden: int) -> None:
         super().__init__()
@@ -30,10 +37,12 @@ class TextEncoder(nn.Module):
         self.over_windows = GatedAttentionPool(width)
         self.project = nn.Sequential(nn.Linear(width, hidden), nn.LayerNorm(hidden))
         self.is_frozen = fine_tune == "frozen"
-        if self.is_frozen:
-            self.encoder.requires_grad_(False)
-        elif fine_tune == "last_k":
-            keep_last_layers(self.encoder, last_k)
+        self._last_k = last_k if fine_tune == "last_k" else None
+        self.freeze()
+        self.states_of: StatesOf | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "states_of": None}  # type: ignore[no-untyped-call]
 
     def train(self, mode: bool = True) -> "TextEncoder":
         """As `nn.Module.train`; a frozen encoder stays without dropout, since nothing in it learns."""
@@ -41,6 +50,13 @@ class TextEncoder(nn.Module):
         if self.is_frozen:
             self.encoder.eval()  # type: ignore[no-untyped-call]
         return self
+
+    def freeze(self) -> None:
+        """Say which of the encoder's parameters learn."""
+        if self.is_frozen:
+            self.encoder.requires_grad_(False)
+        elif self._last_k is not None:
+            keep_last_layers(self.encoder, self._last_k)
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """Word embeddings [..., l, e] of token ids [..., l]: what attribution starts from."""
@@ -66,22 +82,30 @@ class TextEncoder(nn.Module):
             [b, hidden].
         """
         attended = attention_mask[window_mask]
-        length = int(attended.sum(dim=1).amax())
+        lengths = attended.sum(dim=1)
+        length = int(lengths.amax())
         attended = attended[:, :length]
-        is_gradient_needed = embeddings is not None or not self.is_frozen
-        with nullcontext() if is_gradient_needed else torch.no_grad():
-            if embeddings is None:
-                if input_ids is None:
-                    raise ValueError("text needs input_ids or embeddings")
-                embedded = self.embed(input_ids[window_mask][:, :length])
-            else:
-                embedded = embeddings[window_mask][:, :length]
-            states = self.encoder(inputs_embeds=embedded, attention_mask=attended).last_hidden_state
+        ids = None if input_ids is None else input_ids[window_mask][:, :length]
+        if embeddings is not None:
+            states = self._encode(embeddings[window_mask][:, :length], attended)
+        elif ids is None:
+            raise ValueError("text needs input_ids or embeddings")
+        elif not self.is_frozen:
+            states = self._encode(self.embed(ids), attended)
+        elif self.states_of is not None:
+            states = self.states_of(ids, lengths)
+        else:
+            with torch.no_grad():
+                states = self._encode(self.embed(ids), attended)
         of_windows = self.over_tokens(states, attended.bool())
         placed = of_windows.new_zeros(*window_mask.shape, of_windows.shape[-1])
         placed[window_mask] = of_windows
         pooled: Tensor = self.project(self.over_windows(placed, window_mask))
         return pooled
+
+    def _encode(self, embedded: Tensor, attended: Tensor) -> Tensor:
+        states: Tensor = self.encoder(inputs_embeds=embedded, attention_mask=attended).last_hidden_state
+        return states
 
 
 def encoder_config(values: Mapping[str, Any]) -> PreTrainedConfig:

@@ -28,6 +28,7 @@ from clinical_mm.model.building import (
     read_encoder_config,
     start_model,
 )
+from clinical_mm.model.frozen_states import attach_frozen_states
 from clinical_mm.model.network import FusionModel
 from clinical_mm.store import read_json, write_file, write_json
 from clinical_mm.study.tasks import Task
@@ -63,6 +64,7 @@ def train_fold(
     seed: int,
     directory: Path,
     *,
+    text_states: Path | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> dict[str, Any]:
     """Train the member of a fold, or carry on where it was interrupted.
@@ -74,6 +76,7 @@ def train_fold(
         seed: of this fold.
         directory: of the version that is being made. `fold_<fold>` in it appears when the member is finished;
             checkpoints lie in `checkpoints/fold_<fold>` until then.
+        text_states: folder of the states of frozen text encoders, to run them once a window; default: every time.
         callbacks: further ones, called after the others.
 
     Returns:
@@ -92,6 +95,8 @@ def train_fold(
     statistics = Statistics.fit(features, patients.training)
     set_seed(seed)
     model, report = _start(features, patients, statistics, sources)
+    if text_states is not None:
+        attach_frozen_states(model, text_states)
     training = PatientDataset(features, statistics, patients.training, augment=True, seed=seed)
     validation = PatientDataset(features, statistics, patients.validation)
     is_validated = can_choose(task.outcome.kind, patients.validation_labels)

@@ -17,6 +17,8 @@ from clinical_mm.errors import ModelError
 from clinical_mm.features.loaded import TaskFeatures
 from clinical_mm.features.statistics import Statistics
 from clinical_mm.model.config import FusionConfig
+from clinical_mm.model.frozen_states import CACHE as TEXT_STATES
+from clinical_mm.model.frozen_states import attach_frozen_states
 from clinical_mm.model.network import FusionModel
 from clinical_mm.store import Store, read_json, safe_name
 from clinical_mm.training.quiet import quiet
@@ -76,8 +78,11 @@ def open_version(store: Store, task: str, version: str, features: TaskFeatures) 
             f"model {version} of task {task} was trained on another form of {', '.join(changed)} than the features "
             "have now (settings, tokenizer or variables changed): train anew, or set the study back"
         )
+    members = load_members(directory)
+    for member in members:
+        attach_frozen_states(member.model, store.cache(TEXT_STATES))
     splits = splits_of_version(store, task, version, features.splits)
-    return TrainedVersion(version, directory, load_members(directory), splits)
+    return TrainedVersion(version, directory, members, splits)
 
 
 def record_splits(store: Store, task: str, version: str, splits: pd.DataFrame) -> None:

@@ -1,0 +1,417 @@
+"""Real notes, matrices, mutations, FHIR and clinical tables that nobody here wrote, against csv, json and pandas."""
+
+import base64
+import csv
+import gzip
+import json
+import zipfile
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clinical_mm import tables
+from clinical_mm.ingest.clinical import read_clinical
+from clinical_mm.ingest.delivery import Delivery
+from clinical_mm.ingest.fhir import read_notes_fhir
+from clinical_mm.ingest.genomics import read_genomics_matrix
+from clinical_mm.ingest.ledger import Ledger, is_conserved
+from clinical_mm.ingest.maf import read_genomics_maf
+from clinical_mm.ingest.notes import read_notes_table
+from clinical_mm.ingest.outcomes import read_outcomes
+from clinical_mm.ingest.samples import GenomicTables
+from clinical_mm.study.sources import (
+    ClinicalSource,
+    GenomicsMafSource,
+    GenomicsMatrixSource,
+    NotesFhirSource,
+    NotesTableSource,
+    OutcomesSource,
+)
+
+pytestmark = pytest.mark.real_data
+
+READERS = {
+    "notes_table": (NotesTableSource, read_notes_table, tables.NOTES),
+    "notes_fhir": (NotesFhirSource, read_notes_fhir, tables.NOTES),
+    "genomics_matrix": (GenomicsMatrixSource, read_genomics_matrix, tables.GENOMIC_SAMPLES),
+    "genomics_maf": (GenomicsMafSource, read_genomics_maf, tables.GENOMIC_SAMPLES),
+    "clinical": (ClinicalSource, read_clinical, tables.CLINICAL),
+    "outcomes": (OutcomesSource, read_outcomes, tables.OUTCOMES),
+}
+
+
+def _read(folder: Path, path: str, **declared: Any) -> tuple[Any, Ledger]:
+    model, reader, table = READERS[declared["kind"]]
+    source = model.model_validate({"path": path, **declared})
+    ledger = Ledger("s", "d", "record")
+    files = sorted(folder.glob(path))
+    assert files
+    found = reader("s", source, Delivery("d", folder), files, ledger)
+    tables.to_arrow(table, found.samples if isinstance(found, GenomicTables) else found)
+    tables.to_arrow(tables.RECORDS, ledger.records())
+    assert is_conserved(ledger.counts())
+    return found, ledger
+
+
+def _fates(ledger: Ledger) -> tuple[int, ...]:
+    fates = ["found", "accepted", "duplicate", "superseded", "quarantined"]
+    return tuple(int(n) for n in ledger.counts()[fates].iloc[0])
+
+
+def _rows(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
+    csv.field_size_limit(2**31 - 1)
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter=delimiter))
+
+
+@pytest.mark.parametrize(
+    ("site", "found", "n_empty"), [("KIDNEY", 947, 89), ("BLADDER", 412, 0), ("LIVER", 421, 0)]
+)
+def test_every_pathology_report_is_read_whole_or_quarantined_as_empty(
+    real_data: Path, site: str, found: int, n_empty: int
+) -> None:
+    folder = real_data / "tcga_reports_genomics" / "reports"
+    column = "pdf_file_name_path"
+    notes, ledger = _read(
+        folder,
+        f"{site}.csv",
+        kind="notes_table",
+        patient_id=column,
+        note_id=column,
+        text="ocr_text",
+        is_timeless=True,
+    )
+    assert _fates(ledger) == (found, found - n_empty, 0, 0, n_empty)
+    assert set(ledger.records()["reason_code"]) <= {"empty_text"}
+    rows = _rows(folder / f"{site}.csv")
+    assert dict(zip(notes["note_id"], notes["text"], strict=True)) == {
+        row[column].strip(): row["ocr_text"] for row in rows if row["ocr_text"].strip()
+    }
+    for locator in ledger.records()["locator"]:
+        assert not rows[int(locator.split("#row ")[1]) - 1]["ocr_text"].strip()
+    assert notes["source_patient_id"].str.match(r"TCGA-\w\w-\w{4}").all()
+
+
+def test_rows_without_a_barcode_have_no_text_either_and_are_counted(real_data: Path) -> None:
+    rows = _rows(real_data / "tcga_reports_genomics" / "reports" / "KIDNEY.csv")
+    nameless = [i for i, row in enumerate(rows, 1) if not row["pdf_file_name_path"].startswith("TCGA-")]
+    assert len(nameless) == 3
+    _, ledger = _read(
+        real_data / "tcga_reports_genomics" / "reports",
+        "KIDNEY.csv",
+        kind="notes_table",
+        patient_id="pdf_file_name_path",
+        text="ocr_text",
+        is_timeless=True,
+    )
+    assert {f"KIDNEY.csv#row {i}" for i in nameless} <= set(ledger.records()["locator"])
+
+
+def _wide(real_data: Path, cancer: str) -> pd.DataFrame:
+    path = real_data / "tcga_reports_genomics" / "genomics" / f"tcga_{cancer}_all_clean.csv.zip"
+    with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as file:
+        return pd.read_csv(file, dtype={"case_id": str, "slide_id": str}, float_precision="round_trip")
+
+
+@pytest.mark.parametrize(
+    ("cancer", "n_slides", "n_cases", "n_features"),
+    [
+        ("kirc", 350, 345, 2503),
+        ("kirp", 284, 260, 1577),
+        ("blca", 437, 373, 2181),
+        ("lihc", 347, 333, 2574),
+    ],
+)
+def test_a_patient_with_several_slides_is_one_sample_with_the_values_that_pandas_reads(
+    real_data: Path, cancer: str, n_slides: int, n_cases: int, n_features: int
+) -> None:
+    genomic, ledger = _read(
+        real_data / "tcga_reports_genomics" / "genomics",
+        f"tcga_{cancer}_all_clean.csv.zip",
+        kind="genomics_matrix",
+        samples="rows",
+        patient_id="case_id",
+        features="_(rnaseq|cnv|mut)$",
+    )
+    assert _fates(ledger) == (n_slides, n_cases, n_slides - n_cases, 0, 0)
+    frame = _wide(real_data, cancer).drop_duplicates("case_id").sort_values("case_id")
+    assert list(genomic.samples["source_patient_id"]) == list(frame["case_id"])
+    names = genomic.values.column_names[1:]
+    assert len(names) == n_features
+    values = genomic.values.drop_columns("sample_id").to_pandas().to_numpy()
+    assert np.array_equal(values, frame[names].to_numpy(dtype=np.float64).astype(np.float32))
+    assert (genomic.samples["n_features"] == n_features).all()
+
+
+def test_all_cancers_together_are_joined_and_a_gene_that_one_lacks_is_missing_in_it(real_data: Path) -> None:
+    genomic, ledger = _read(
+        real_data / "tcga_reports_genomics" / "genomics",
+        "tcga_kir?_all_clean.csv.zip",
+        kind="genomics_matrix",
+        samples="rows",
+        patient_id="case_id",
+        features="_(rnaseq|cnv|mut)$",
+    )
+    kirc, kirp = (_wide(real_data, cancer) for cancer in ("kirc", "kirp"))
+    assert _fates(ledger) == (634, 605, 29, 0, 0)
+    features = {c for c in (*kirc, *kirp) if c.endswith(("_rnaseq", "_cnv", "_mut"))}
+    assert set(genomic.values.column_names[1:]) == features
+    assert "VHL_mut" not in kirp
+    is_known = dict(
+        zip(genomic.samples["sample_id"], genomic.values["VHL_mut"].is_valid().to_pylist(), strict=True)
+    )
+    assert {case for case, known in is_known.items() if known} == set(kirc["case_id"])
+
+
+def test_a_slide_is_a_sample_where_the_study_says_so(real_data: Path) -> None:
+    genomic, ledger = _read(
+        real_data / "tcga_reports_genomics" / "genomics",
+        "tcga_kirc*.zip",
+        kind="genomics_matrix",
+        samples="rows",
+        sample_id="slide_id",
+        patient_id="case_id",
+        features="_rnaseq$",
+    )
+    assert _fates(ledger) == (350, 350, 0, 0, 0)
+    assert genomic.samples["source_patient_id"].nunique() == 345
+
+
+def test_genes_of_a_real_maf_have_the_counts_counted_by_hand(real_data: Path) -> None:
+    folder = real_data / "genomics" / "maftools"
+    genomic, ledger = _read(folder, "tcga_laml.maf.gz", kind="genomics_maf", sequenced="tcga_laml_annot.tsv")
+    assert _fates(ledger) == (2207, 2207, 0, 0, 0)
+    values = genomic.values.to_pandas().set_index("sample_id")
+    assert len(values) == 200  # 193 with a variant, and seven that were sequenced and have none
+    assert not values.isna().any(axis=None)
+    assert int((values == 0).all(axis=1).sum()) >= 7
+    summary = {"FLT3": (52, 52), "DNMT3A": (54, 48), "IDH2": (20, 20), "TP53": (19, 15)}
+    assert {g: (int(values[g].sum()), int((values[g] > 0).sum())) for g in summary} == summary
+    silent = {"Silent", "Intron", "3'UTR", "5'UTR", "3'Flank", "5'Flank", "IGR", "RNA"}
+    rows = _rows(folder / "tcga_laml.maf.gz", "\t")
+    counted = Counter(
+        (row["Tumor_Sample_Barcode"], row["Hugo_Symbol"])
+        for row in rows
+        if row["Variant_Classification"] not in silent
+    )
+    assert values.to_numpy().sum() == sum(counted.values()) == 2207 - 475
+    assert set(values.columns) == {gene for _, gene in counted}
+    stacked = values.stack()
+    assert {key: int(n) for key, n in stacked[stacked > 0].items()} == dict(counted)
+
+
+def test_without_the_list_only_samples_with_a_variant_are_known(real_data: Path) -> None:
+    genomic, _ = _read(real_data / "genomics" / "maftools", "tcga_laml.maf.gz", kind="genomics_maf")
+    assert len(genomic.samples) == 193
+
+
+def test_a_maf_of_cbioportal_begins_with_a_version_and_is_read(real_data: Path) -> None:
+    folder = real_data / "genomics" / "cbioportal_study_es_0"
+    genomic, ledger = _read(folder, "data_mutations_extended.maf", kind="genomics_maf")
+    assert _fates(ledger) == (36, 36, 0, 0, 0)
+    values = genomic.values.to_pandas().set_index("sample_id")
+    assert len(values) == 21
+    assert values.to_numpy().sum() == 36 - 2  # two are silent
+
+
+@pytest.mark.parametrize(
+    ("file", "excluded", "shape", "n_bad"),
+    [
+        ("data_expression_median.txt", ("Entrez_Gene_Id",), (526, 6), 0),
+        ("data_cna_log2.txt", ("Entrez_Gene_Id",), (778, 7), 0),
+        ("data_methylation_hm27.txt", ("Entrez_Gene_Id",), (311, 8), 0),
+        ("data_gsva_scores.txt", (), (5, 7), 0),
+        # `>8` is no number: 24 cells, and one record for each of the two features that are nothing else
+        ("data_treatment_ic50.txt", ("NAME", "DESCRIPTION", "URL"), (8, 10), 24 + 2),
+    ],
+)
+def test_a_cbioportal_matrix_has_a_column_a_sample_and_is_read_as_pandas_does(
+    real_data: Path, file: str, excluded: tuple[str, ...], shape: tuple[int, int], n_bad: int
+) -> None:
+    n_samples, n_features = shape
+    folder = real_data / "genomics" / "cbioportal_study_es_0"
+    genomic, ledger = _read(folder, file, kind="genomics_matrix", samples="columns", excluded=excluded)
+    assert _fates(ledger) == (n_samples, n_samples, 0, 0, 0)
+    frame = pd.read_csv(folder / file, sep="\t", index_col=0, na_values=[">8"]).drop(columns=list(excluded))
+    assert frame.shape == (n_features, n_samples)
+    values = genomic.values.to_pandas().set_index("sample_id")
+    assert list(values.columns) == list(frame.index)
+    expected = frame.T.loc[values.index].to_numpy(dtype=np.float64).astype(np.float32)
+    assert np.array_equal(values.to_numpy(), expected, equal_nan=True)
+    assert Counter(ledger.records()["reason_code"]) == ({"not_a_number": n_bad} if n_bad else {})
+
+
+def test_cbioportal_words_for_yes_and_no_are_no_numbers(real_data: Path) -> None:
+    genomic, ledger = _read(
+        real_data / "genomics" / "cbioportal_study_es_0",
+        "data_generic_assay_binary.txt",
+        kind="genomics_matrix",
+        samples="columns",
+        excluded=["name", "description"],
+    )
+    assert _fates(ledger) == (2, 0, 0, 0, 2)
+    assert len(genomic.samples) == 0
+
+
+def test_cbioportal_outcomes_behind_four_lines_of_comment(real_data: Path) -> None:
+    folder = real_data / "genomics" / "cbioportal_study_es_0"
+    outcomes, ledger = _read(
+        folder,
+        "data_clinical_patients.txt",
+        kind="outcomes",
+        patient_id="PATIENT_ID",
+        table={"comment": "#"},
+        missing_values=["", "[Not Available]"],
+        variables={
+            "OS_STATUS": {"type": "category", "levels": ["0:LIVING", "1:DECEASED"]},
+            "OS_MONTHS": {"unit": "months", "minimum": 0},
+        },
+    )
+    assert _fates(ledger) == (841, 841, 0, 0, 0)
+    assert ledger.records().empty
+    status = outcomes[outcomes["variable"] == "OS_STATUS"]["value_text"]
+    assert Counter(status.fillna("unknown")) == {"0:LIVING": 721, "1:DECEASED": 87, "unknown": 33}
+    assert outcomes[outcomes["variable"] == "OS_MONTHS"]["value_number"].isna().sum() == 33
+
+
+def test_an_infinite_follow_up_is_not_known_and_on_record(real_data: Path) -> None:
+    outcomes, ledger = _read(
+        real_data / "genomics" / "maftools",
+        "tcga_laml_annot.tsv",
+        kind="outcomes",
+        patient_id="Tumor_Sample_Barcode",
+        variables={"days_to_last_followup": {"unit": "d"}, "Overall_Survival_Status": {}},
+    )
+    assert _fates(ledger) == (200, 200, 0, 0, 0)
+    assert Counter(ledger.records()["reason_code"]) == {"not_a_number": 12}  # `-Inf`
+    died = outcomes[outcomes["variable"] == "Overall_Survival_Status"]["value_number"]
+    assert Counter(died) == {1.0: 133, 0.0: 67}
+    assert np.isfinite(outcomes["value_number"].dropna()).all()
+
+
+def _documents(folder: Path) -> list[dict[str, Any]]:
+    lines = (line for path in sorted(folder.glob("*.ndjson")) for line in path.read_text().splitlines())
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+def test_document_references_of_cumulus_are_read_where_they_say_when_they_could_be(real_data: Path) -> None:
+    folder = real_data / "ehr_standards" / "cumulus_etl_docref"
+    notes, ledger = _read(folder, "*.ndjson", kind="notes_fhir", time={"timezone": "America/New_York"})
+    documents = _documents(folder)
+    dated = [d for d in documents if "date" in d]
+    assert _fates(ledger) == (len(documents), len(dated), 0, 0, len(documents) - len(dated))
+    assert set(ledger.records()["reason_code"]) == {"missing_time"}
+    texts = {d["id"]: base64.b64decode(d["content"][0]["attachment"]["data"]).decode() for d in dated}
+    assert len(texts) == 5
+    assert dict(zip(notes["note_id"].str.removeprefix("DocumentReference/"), notes["text"], strict=True)) == (
+        texts
+    )
+    assert set(notes["source_patient_id"]) == {"A"}
+    # 2022-12-05T15:33:59.978-05:00 is that very hour in New York
+    assert set(notes["available_time"]) == {datetime(2022, 12, 5, 15, 33, 59, 978_000)}
+
+
+def _line(resource: dict[str, Any]) -> str:
+    return json.dumps(resource) + "\n"
+
+
+def test_every_example_of_the_standard_has_a_fate_and_none_raises(real_data: Path, tmp_path: Path) -> None:
+    examples = [
+        json.loads(path.read_text(encoding="utf-8-sig"))
+        for path in sorted((real_data / "ehr_standards" / "hl7_r4_examples").glob("*.json"))
+    ]
+    (tmp_path / "examples.ndjson").write_text("".join(map(_line, examples)))
+    notes, ledger = _read(tmp_path, "*.ndjson", kind="notes_fhir")
+    records = ledger.records()
+    kinds = Counter(example["resourceType"] for example in examples)
+    of_notes = kinds["DocumentReference"] + kinds["DiagnosticReport"]
+    assert ledger.n_found == len(examples)
+    assert (records["reason_code"] == "wrong_resource").sum() == len(examples) - of_notes
+    # Their conclusions are all the text that ultrasound and f201 have.
+    said = {e["id"]: e["conclusion"] for e in examples if "conclusion" in e}
+    texts = dict(zip(notes["note_id"], notes["text"], strict=True))
+    assert {i: texts[f"DiagnosticReport/{i}"] for i in said} == said
+    assert notes["text"].str.strip().ne("").all()
+
+
+def test_reports_within_bundles_of_synthea_are_all_accounted_for(real_data: Path, tmp_path: Path) -> None:
+    resources = [
+        entry["resource"]
+        for path in sorted((real_data / "ehr_standards" / "synthea_bundles").glob("*.json"))
+        for entry in json.loads(path.read_text())["entry"]
+    ]
+    (tmp_path / "all.ndjson").write_text("".join(map(_line, resources)))
+    _, ledger = _read(tmp_path, "*.ndjson", kind="notes_fhir")
+    reports = sum(r["resourceType"] in {"DiagnosticReport", "DocumentReference"} for r in resources)
+    assert ledger.n_found == len(resources)
+    assert (ledger.records()["reason_code"] == "wrong_resource").sum() == len(resources) - reports
+
+
+def test_a_whole_bundle_is_one_record_that_is_no_resource_of_notes(real_data: Path) -> None:
+    _, ledger = _read(real_data / "ehr_standards" / "synthea_bundles", "Chet*.json", kind="notes_fhir")
+    assert len(ledger.records()) == ledger.n_found
+    assert ledger.n_accepted == 0
+
+
+def test_patients_of_hancock_keep_their_zeros_in_every_table(real_data: Path) -> None:
+    folder = real_data / "hancock"
+    clinical, ledger = _read(
+        folder,
+        "clinical.csv",
+        kind="clinical",
+        patient_id="patient_id",
+        is_timeless=True,
+        variables={
+            "sex": {"type": "category", "levels": ["0", "1"]},
+            "age": {"column": "age_at_initial_diagnosis", "unit": "years", "minimum": 0, "maximum": 120},
+            "smoking_status": None,
+        },
+    )
+    assert _fates(ledger) == (763, 763, 0, 0, 0)
+    rows = _rows(folder / "clinical.csv")
+    assert set(clinical["source_patient_id"]) == {row["patient_id"] for row in rows}
+    assert {"001", "010", "100"} <= set(clinical["source_patient_id"])
+    assert clinical["source_patient_id"].str.fullmatch(r"\d{3}").all()
+    ages = clinical[clinical["variable"] == "age"].set_index("source_patient_id")["value_number"]
+    assert ages.to_dict() == {
+        row["patient_id"]: float(row["age_at_initial_diagnosis"])
+        for row in rows
+        if row["age_at_initial_diagnosis"]
+    }
+    targets, ledger = _read(
+        folder,
+        "targets.csv",
+        kind="outcomes",
+        patient_id="patient_id",
+        variables={
+            "survival_status": {"type": "category", "levels": ["living", "deceased"]},
+            "days_to_last_information": {"unit": "d"},
+            "days_to_recurrence": {"unit": "d"},
+        },
+    )
+    assert _fates(ledger) == (763, 763, 0, 0, 0)
+    assert set(targets["source_patient_id"]) == set(clinical["source_patient_id"])
+    days = targets[targets["variable"] == "days_to_recurrence"].set_index("source_patient_id")["value_number"]
+    assert days.dropna().to_dict() == {
+        row["patient_id"]: float(row["days_to_recurrence"])
+        for row in _rows(folder / "targets.csv")
+        if row["days_to_recurrence"]
+    }
+
+
+def test_cell_densities_of_hancock_are_a_matrix_whose_blanks_are_missing(real_data: Path) -> None:
+    genomic, ledger = _read(
+        real_data / "hancock", "tma_cell_density.csv", kind="genomics_matrix", samples="rows"
+    )
+    frame = pd.read_csv(real_data / "hancock" / "tma_cell_density.csv", dtype={"patient_id": str})
+    frame = frame.dropna(thresh=2).sort_values("patient_id")
+    assert _fates(ledger) == (736, len(frame), 0, 0, 736 - len(frame))
+    assert list(genomic.samples["source_patient_id"]) == list(frame["patient_id"])
+    values = genomic.values.drop_columns("sample_id").to_pandas().to_numpy()
+    assert np.array_equal(values, frame.iloc[:, 1:].to_numpy().astype(np.float32), equal_nan=True)
+    assert np.isnan(values).any()

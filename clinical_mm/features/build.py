@@ -54,19 +54,14 @@ class _Text:
         self.tokeniser = Tokeniser(tokenizer, store.cache(TOKEN_CACHE))
 
     def about(self) -> dict[str, Any]:
-        """What a reader of the snapshot needs to know."""
+        """What decides which token ids a note becomes, wherever the encoder lies."""
         plan = self.plan
         return {
-            "encoder": self.encoder,
             "tokenizer_hash": self.hash,
             "prefix": plan.prefix,
             "suffix": plan.suffix,
             "pad_token_id": plan.pad_token_id,
         }
-
-    def reading(self) -> dict[str, Any]:
-        """What decides which token ids a note becomes, wherever the encoder lies."""
-        return {name: value for name, value in self.about().items() if name != "encoder"}
 
 
 def build_features(study: Study, store: Store, task: str) -> StageSummary:
@@ -101,14 +96,13 @@ def build_features(study: Study, store: Store, task: str) -> StageSummary:
 
 
 def _fingerprint(task: Task, cohort: CohortTables, text: _Text | None, variables: dict[str, Variable]) -> str:
-    encoder = None if text is None else text.about()
-    return content_hash(STAGE, VERSION, cohort.fingerprint, _form(task, text, variables), encoder)
+    return content_hash(STAGE, VERSION, cohort.fingerprint, _form(task, text, variables))
 
 
 def _form(task: Task, text: _Text | None, variables: dict[str, Variable]) -> dict[str, str]:
     """By modality a hash of what decides how an item becomes features: a model reads no others than its own."""
     declared = [[name, variable.model_dump(mode="json")] for name, variable in variables.items()]
-    beside = {"text": None if text is None else text.reading(), "clinical": declared}
+    beside = {"text": None if text is None else text.about(), "clinical": declared}
     return {
         name: content_hash(VERSION, settings, beside.get(name))
         for name, settings in feature_settings(task).items()

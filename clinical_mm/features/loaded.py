@@ -77,7 +77,7 @@ class TaskFeatures:
             raise StoreError(
                 f"the cohort of task {task} has changed since its features were made: run `clinical-mm train` again"
             )
-        made_with = read_json(directory / ABOUT)["settings"]
+        made_with = read_json(directory / ABOUT).get("settings", {})
         wanted = feature_settings(study.tasks[task])
         changed = [name for name in wanted if made_with.get(name) != wanted[name]]
         if changed or set(made_with) != set(wanted):
@@ -142,11 +142,6 @@ class TaskFeatures:
     def clinical_categories(self) -> frozenset[str]:
         """The clinical features that are levels of a category."""
         return self._clinical[1]
-
-    @property
-    def encoder(self) -> str | None:
-        """The text encoder that the tokens are for: a directory or hub id; None without text."""
-        return self._about["text"]["encoder"] if self._about["text"] else None
 
     @property
     def form(self) -> dict[str, str]:

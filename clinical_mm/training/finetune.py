@@ -80,9 +80,9 @@ def train(
         models = store.task(task, "models")
         finished = models / version
         is_unchanged = (finished / ABOUT).is_file()
+        working = models / f"{_UNFINISHED}{version}"
+        _remove_other_unfinished(models, working)
         if not is_unchanged:
-            working = models / f"{_UNFINISHED}{version}"
-            _remove_other_unfinished(models, working)
             with quiet(study.tasks[task].training.threads):
                 folds = [
                     train_fold(

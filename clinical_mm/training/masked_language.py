@@ -122,12 +122,14 @@ def masked_loss(
     model: PreTrainedModel, windows: Windows, tokenizer: PreTrainedTokenizerFast, masked: float, seed: int
 ) -> float:
     """Mean cross-entropy, in nats, of the masked tokens; the same seed masks the same tokens."""
-    collator = masking_collator(tokenizer, masked, seed)
+    collator = masking_collator(tokenizer, masked)
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()  # type: ignore[no-untyped-call]
     total, n_masked = 0.0, 0
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        # Not by the collator's own seed: it refuses in any child process, and a Dagster run is one.
+        torch.default_generator.manual_seed(seed)
         for first in range(0, len(windows), _EVALUATION_BATCH):
             batch = collator([windows[i] for i in range(first, min(first + _EVALUATION_BATCH, len(windows)))])
             labels = batch.pop("labels").to(device)
@@ -147,11 +149,9 @@ def frequency_loss(training: Windows, held_out: Windows, n_tokens: int) -> float
     return float(-np.log(counts / counts.sum())[held_out.tokens].mean())
 
 
-def masking_collator(
-    tokenizer: PreTrainedTokenizerFast, masked: float, seed: int | None = None
-) -> DataCollatorForLanguageModeling:
-    """Pads and masks; without a seed its draws are torch's, which a checkpoint restores."""
-    return DataCollatorForLanguageModeling(tokenizer, mlm=True, mlm_probability=masked, seed=seed)
+def masking_collator(tokenizer: PreTrainedTokenizerFast, masked: float) -> DataCollatorForLanguageModeling:
+    """Pads and masks; its draws are torch's own, which a checkpoint restores."""
+    return DataCollatorForLanguageModeling(tokenizer, mlm=True, mlm_probability=masked)
 
 
 def train_masked(

@@ -400,7 +400,13 @@ def interrupted(directory: Path, *arguments: str, when: Callable[[], bool]) -> t
     """Ctrl-C at the moment at which `when` holds."""
     words, environment = command(directory, *arguments)
     process = subprocess.Popen(
-        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        words,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores Ctrl-C and hands that on: the tests may run as one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     try:
         deadline = time.monotonic() + 60

@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: install demo ui test test-fast lint format docs constraints clean
+.PHONY: install demo ui test test-long test-fast lint format docs constraints clean
 
 install: $(STAMP)
 
@@ -31,10 +31,14 @@ ui: $(STAMP)
 		$(BIN)/dagster dev -w workspace.yaml --host 127.0.0.1
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not long"
+
+# What takes minutes: the planted truth over three seeds.
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -m long
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow and not service"
+	$(BIN)/python -m pytest -m "not slow and not service and not long"
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check

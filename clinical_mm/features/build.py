@@ -28,7 +28,7 @@ from clinical_mm.study.sources import Variable
 from clinical_mm.study.tasks import Task, TextModality
 from clinical_mm.summary import Check, StageSummary
 
-VERSION = 2
+VERSION = 3
 STAGE = "features"
 ABOUT = "features.json"
 TOKEN_CACHE = "tokens"
@@ -51,6 +51,7 @@ class _Text:
         limit = position_limit(self.encoder)
         self.plan = WindowPlan.of(tokenizer, settings.window_tokens, settings.overlap_tokens, limit)
         self.hash = tokenizer_hash(tokenizer)
+        self.mask_token_id = tokenizer.mask_token_id
         self.tokeniser = Tokeniser(tokenizer, store.cache(TOKEN_CACHE))
 
     def about(self) -> dict[str, Any]:
@@ -61,6 +62,7 @@ class _Text:
             "prefix": plan.prefix,
             "suffix": plan.suffix,
             "pad_token_id": plan.pad_token_id,
+            "mask_token_id": self.mask_token_id,
         }
 
 

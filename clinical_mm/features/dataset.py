@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from clinical_mm.errors import CohortError
-from clinical_mm.features.augmentation import Augmentation
+from clinical_mm.errors import CohortError, StudyError
+from clinical_mm.features.augmentation import ImageAugmentation, WordDropout
 from clinical_mm.features.loaded import TaskFeatures
 from clinical_mm.features.series_tensors import CHANNELS
 from clinical_mm.features.statistics import Statistics
@@ -28,11 +28,13 @@ class PatientDataset(Dataset[Sample]):
         features: of the task.
         statistics: of the training patients of the fold.
         patient_ids: which patients, in which order.
-        augment: whether images are changed at random; also the study's `image.augment` must say so.
+        augment: whether images are changed at random and words hidden, as far as the study's `image.augment` and
+            `text.word_dropout` say so.
         seed: of the augmentation.
 
     Raises:
         CohortError: a patient is not in the cohort.
+        StudyError: words are to be hidden, and the encoder's tokenizer has no mask token.
     """
 
     def __init__(
@@ -52,7 +54,8 @@ class PatientDataset(Dataset[Sample]):
         self.epoch = 0
         image = features.task.modalities.image
         is_augmented = augment and image is not None and image.augment
-        self._augmentation = Augmentation(image.spatial_dims, seed) if is_augmented and image else None
+        self._augmentation = ImageAugmentation(image.spatial_dims, seed) if is_augmented and image else None
+        self._word_dropout = self._hiding(seed) if augment else None
         self._labels = features.labels(self.patient_ids)
         self._durations = features.durations(self.patient_ids)
 
@@ -76,7 +79,7 @@ class PatientDataset(Dataset[Sample]):
         present = self.features.present(patient_id)
         sample: Sample = {"patient_index": index}
         if "text" in modalities:
-            sample["text_windows"] = [w.input_ids for w in self.features.windows(patient_id)]
+            sample["text_windows"] = self._windows(patient_id, index)
             sample["text_pad_id"] = self.features.pad_token_id
         if "image" in modalities:
             sample["image"] = self._images(patient_id, index)
@@ -93,6 +96,24 @@ class PatientDataset(Dataset[Sample]):
         if labels is not None:
             sample["labels"] = labels
         return sample
+
+    def _hiding(self, seed: int) -> WordDropout | None:
+        text = self.features.task.modalities.text
+        # A frozen encoder's states are computed once a window: with hidden words no window would come twice.
+        if text is None or text.word_dropout == 0 or text.fine_tune == "frozen":
+            return None
+        if self.features.mask_token_id is None:
+            raise StudyError(
+                "modalities.text.word_dropout hides words behind the mask token, and the encoder's tokenizer has none: "
+                "set it to 0"
+            )
+        return WordDropout(text.word_dropout, self.features.mask_token_id, seed)
+
+    def _windows(self, patient_id: str, index: int) -> list[npt.NDArray[np.int64]]:
+        windows = self.features.windows(patient_id)
+        if self._word_dropout is None:
+            return [window.input_ids for window in windows]
+        return [self._word_dropout(window, self.epoch, index, place) for place, window in enumerate(windows)]
 
     def _images(self, patient_id: str, index: int) -> npt.NDArray[np.float32]:
         images = [image.tensor for image in self.features.images(patient_id)]

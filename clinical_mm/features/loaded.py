@@ -153,6 +153,11 @@ class TaskFeatures:
         """The token that fills windows of a batch; 0 without text."""
         return int(self._about["text"]["pad_token_id"]) if self._about["text"] else 0
 
+    @property
+    def mask_token_id(self) -> int | None:
+        """The token that stands for a hidden word; None without text, and where the tokenizer has none."""
+        return self._about["text"]["mask_token_id"] if self._about["text"] else None
+
     def left_out(self) -> pd.DataFrame:
         """What the cohort chose and the model does not read: columns patient_id, modality, reason, n."""
         return tables.read_table(LEFT_OUT, self.directory)

@@ -73,6 +73,7 @@ def fusion_config(
                 "n_features": n_features,
                 "hidden": list(settings.hidden),
                 "dropout": settings.dropout,
+                "feature_dropout": settings.feature_dropout,
             }
     return FusionConfig(
         outcome=task.outcome.kind,

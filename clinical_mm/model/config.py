@@ -23,7 +23,7 @@ class FusionConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
         modalities: in the order of `MODALITIES`; tokens, presence and learned absent tokens follow it.
         text: `encoder` (the encoder's own configuration as a dictionary, with `model_type`), `fine_tune`, `last_k`.
         image: `network`, `arguments`, `spatial_dims`, `size`, `in_channels`.
-        genomics: `n_features`, `hidden`, `dropout`.
+        genomics: `n_features`, `hidden`, `dropout`, `feature_dropout`.
         clinical: as genomics.
         fusion: concat, gated or cross_attention.
         hidden: width of a modality's token.

@@ -65,7 +65,7 @@ class FusionModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             table = getattr(config, name)
             if table is not None:
                 encoders[name] = TabularEncoder(
-                    table["n_features"], table["hidden"], table["dropout"], hidden
+                    table["n_features"], table["hidden"], table["dropout"], table["feature_dropout"], hidden
                 )
         self.encoders = nn.ModuleDict(encoders)
         self.absent = nn.Parameter(torch.randn(len(config.modalities), hidden) * 0.02)

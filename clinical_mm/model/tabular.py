@@ -10,10 +10,17 @@ from torch import Tensor, nn
 
 
 class TabularEncoder(nn.Module):
-    """A multilayer perceptron with one learned value a feature for what was not measured."""
+    """A multilayer perceptron with one learned value a feature for what was not measured.
 
-    def __init__(self, n_features: int, widths: Sequence[int], dropout: float, hidden: int) -> None:
+    In training values are hidden by chance as if they had not been measured, so that none can be learned by heart and a
+    missing cell is nothing new (Vincent et al., 2008).
+    """
+
+    def __init__(
+        self, n_features: int, widths: Sequence[int], dropout: float, feature_dropout: float, hidden: int
+    ) -> None:
         super().__init__()
+        self.feature_dropout = feature_dropout
         # Zero is the training mean: a missing value begins there and moves where the outcome says that it should.
         self.missing = nn.Parameter(torch.zeros(n_features))
         layers: list[nn.Module] = []
@@ -34,6 +41,8 @@ class TabularEncoder(nn.Module):
         Returns:
             [b, hidden].
         """
+        if self.training and self.feature_dropout > 0:
+            observed = observed & (torch.rand(values.shape, device=values.device) >= self.feature_dropout)
         encoded: Tensor = self.project(
             self.layers(torch.where(observed, values, self.missing.to(values.dtype)))
         )

@@ -15,14 +15,18 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from clinical_mm.errors import EncoderError
-from clinical_mm.model.pooling import GatedAttentionPool
+from clinical_mm.model.pooling import GatedAttentionPool, masked_maximum
 
 StatesOf = Callable[[Tensor, Tensor], Tensor]
 """Last hidden states [n, l, width] of token ids [n, l] and lengths [n]."""
 
 
 class TextEncoder(nn.Module):
-    """A Hugging Face encoder; tokens of a window, then windows of a patient, pooled by gated attention.
+    """A Hugging Face encoder; tokens of a window, then windows of a patient, pooled to one vector.
+
+    Pooled twice over: by gated attention, which gathers what is spread over the notes, and by the maximum of learned
+    detectors over all tokens, which finds what is said once. From few patients the attention alone hardly learns
+    which of some hundred words to look at.
 
     Attributes:
         states_of: what gives a frozen encoder's states in place of running it, where one was attached
@@ -35,7 +39,8 @@ class TextEncoder(nn.Module):
         width = self.encoder.config.hidden_size
         self.over_tokens = GatedAttentionPool(width)
         self.over_windows = GatedAttentionPool(width)
-        self.project = nn.Sequential(nn.Linear(width, hidden), nn.LayerNorm(hidden))
+        self.detectors = nn.Sequential(nn.Linear(width, hidden), nn.GELU())
+        self.project = nn.Sequential(nn.Linear(width + hidden, hidden), nn.LayerNorm(hidden))
         self.is_frozen = fine_tune == "frozen"
         self._last_k = last_k if fine_tune == "last_k" else None
         self.freeze()
@@ -97,15 +102,23 @@ class TextEncoder(nn.Module):
         else:
             with torch.no_grad():
                 states = self._encode(self.embed(ids), attended)
-        of_windows = self.over_tokens(states, attended.bool())
-        placed = of_windows.new_zeros(*window_mask.shape, of_windows.shape[-1])
-        placed[window_mask] = of_windows
-        pooled: Tensor = self.project(self.over_windows(placed, window_mask))
+        is_token = attended.bool()
+        gathered = self.over_windows(_placed(self.over_tokens(states, is_token), window_mask), window_mask)
+        detected = masked_maximum(self.detectors(states), is_token)
+        found = masked_maximum(_placed(detected, window_mask), window_mask)
+        pooled: Tensor = self.project(torch.cat([gathered, found], dim=-1))
         return pooled
 
     def _encode(self, embedded: Tensor, attended: Tensor) -> Tensor:
         states: Tensor = self.encoder(inputs_embeds=embedded, attention_mask=attended).last_hidden_state
         return states
+
+
+def _placed(of_windows: Tensor, window_mask: Tensor) -> Tensor:
+    """Vectors [n, width] of the real windows at their places [b, w, width]."""
+    placed = of_windows.new_zeros(*window_mask.shape, of_windows.shape[-1])
+    placed[window_mask] = of_windows
+    return placed
 
 
 def encoder_config(values: Mapping[str, Any]) -> PreTrainedConfig:

@@ -83,6 +83,12 @@ class TextModality(_Modality):
         8, ge=1, description="windows a patient; what is left out is counted and reported"
     )
     note_types: tuple[str, ...] = Field((), description="default: all")
+    word_dropout: float = Field(
+        0.15,
+        ge=0,
+        lt=1,
+        description="share of the tokens that the mask token hides in training; none where fine_tune is frozen",
+    )
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> "TextModality":
@@ -141,6 +147,9 @@ class GenomicsModality(_Modality):
     top_variance: int | None = Field(None, ge=1, description="keep the features that vary most in training")
     hidden: tuple[int, ...] = (128,)
     dropout: float = Field(0.2, ge=0, lt=1)
+    feature_dropout: float = Field(
+        0.2, ge=0, lt=1, description="share of the measured values that are hidden in training"
+    )
 
 
 class ClinicalModality(_Modality):
@@ -152,6 +161,9 @@ class ClinicalModality(_Modality):
     variables: tuple[str, ...] = Field((), description="default: all")
     hidden: tuple[int, ...] = (32,)
     dropout: float = Field(0.1, ge=0, lt=1)
+    feature_dropout: float = Field(
+        0.1, ge=0, lt=1, description="share of the measured values that are hidden in training"
+    )
 
 
 class Modalities(Settings):
@@ -223,6 +235,12 @@ class TrainingSettings(Settings):
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
     schedule: Literal["linear", "cosine", "constant"] = "cosine"
     patience: int = Field(5, ge=1, description="epochs without a better validation metric before it stops")
+    averaging_epochs: float = Field(
+        2.0,
+        ge=0,
+        description="the weights that are validated and kept are a running mean over about so many epochs; 0: as the "
+        "last step left them",
+    )
     precision: Literal["fp32", "bf16", "auto"] = Field("auto", description="auto: bf16 where a GPU has it")
     max_gradient_norm: float = Field(1.0, gt=0)
     balance_classes: bool = Field(
@@ -247,7 +265,7 @@ class ExplainSettings(Settings):
     steps: int = Field(
         32, ge=8, description="integration steps to begin with; doubled until the error is small"
     )
-    max_steps: int = Field(256, ge=8)
+    max_steps: int = Field(1024, ge=8, description="the most of them; few patients need so many")
     completeness: float = Field(
         0.01, gt=0, lt=0.5, description="error to reach, as a share of f(x) - f(baseline)"
     )

@@ -41,7 +41,7 @@ from clinical_mm.training.validation import DISCRIMINATION
 
 __all__ = ["Member", "latest_version", "load_member", "load_members", "train", "version_directory"]
 
-VERSION = 1
+VERSION = 2
 _LIBRARIES = ("clinical-mm", "torch", "transformers", "monai", "numpy", "safetensors")
 _UNFINISHED = ".training-"
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import load_model
 from torch.utils.tensorboard import SummaryWriter
 from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback, set_seed
 from transformers.integrations.integration_utils import TensorBoardCallback
@@ -34,7 +33,12 @@ from clinical_mm.store import read_json, write_file, write_json
 from clinical_mm.study.tasks import Task
 from clinical_mm.training.checkpoints import whole_checkpoints
 from clinical_mm.training.members import STATISTICS, TRAINING
-from clinical_mm.training.trainer import EpochCallback, FusionTrainer, training_arguments
+from clinical_mm.training.trainer import (
+    EpochCallback,
+    FusionTrainer,
+    steps_per_epoch,
+    training_arguments,
+)
 from clinical_mm.training.validation import (
     CRITERION,
     DISCRIMINATION,
@@ -42,6 +46,7 @@ from clinical_mm.training.validation import (
     constant_criterion,
     validation_metrics,
 )
+from clinical_mm.training.weight_average import WeightAverage
 
 
 @dataclass(frozen=True)
@@ -101,8 +106,10 @@ def train_fold(
     validation = PatientDataset(features, statistics, patients.validation)
     is_validated = can_choose(task.outcome.kind, patients.validation_labels)
     checkpoints = directory / "checkpoints" / f"fold_{fold}"
-    arguments = training_arguments(
-        task.training, checkpoints, seed, len(patients.training), is_validated=is_validated
+    n_training = len(patients.training)
+    arguments = training_arguments(task.training, checkpoints, seed, n_training, is_validated=is_validated)
+    average = WeightAverage(
+        model, task.training.averaging_epochs * steps_per_epoch(task.training, n_training)
     )
     writer = SummaryWriter(str(directory / "tensorboard" / f"fold_{fold}"))
     of_training: list[TrainerCallback] = [
@@ -115,19 +122,20 @@ def train_fold(
         model=model,
         args=arguments,
         rates=modality_rates(task),
+        average=average,
         train_dataset=training,
         eval_dataset=validation if is_validated else None,
         data_collator=collate,
         compute_metrics=_Metrics(task.outcome.kind),
         callbacks=[*of_training, *callbacks],
     )
-    history = _run(trainer, model, checkpoints)
+    history = _run(trainer, average, checkpoints)
     writer.close()
     n_learning, n_parameters = frozen_share(model)
     content = {
         "fold": fold,
         "seed": seed,
-        "n_training": len(patients.training),
+        "n_training": n_training,
         "n_validation": len(patients.validation),
         "n_without_features": patients.n_without_features,
         "n_parameters": n_parameters,
@@ -241,17 +249,22 @@ class _Metrics:
         return metrics
 
 
-def _run(trainer: FusionTrainer, model: FusionModel, checkpoints: Path) -> list[dict[str, Any]]:
-    """Train to the end and leave the best weights in the model; gives the Trainer's log."""
+def _run(trainer: FusionTrainer, average: WeightAverage, checkpoints: Path) -> list[dict[str, Any]]:
+    """Train to the end and leave the best averaged weights in the model; gives the Trainer's log."""
     whole = whole_checkpoints(checkpoints)
     newest = whole[-1] if whole else None
-    if newest is not None and newest.is_last:
-        # It ended and died before the member was written: one epoch more would make another model of it.
-        load_model(model, checkpoints / (newest.best or newest.path.name) / "model.safetensors")
-        log: list[dict[str, Any]] = read_json(newest.path / "trainer_state.json")["log_history"]
-        return log
-    trainer.train(resume_from_checkpoint=None if newest is None else str(newest.path))
-    return list(trainer.state.log_history)
+    if newest is None:
+        trainer.train()
+    elif (
+        not newest.is_last
+    ):  # else it died before the member was written: one more epoch would make another model
+        average.load(newest.path)
+        trainer.train(resume_from_checkpoint=str(newest.path))
+    last = whole_checkpoints(checkpoints)[-1]
+    average.load(checkpoints / (last.best or last.path.name))
+    average.apply()
+    log: list[dict[str, Any]] = read_json(last.path / "trainer_state.json")["log_history"]
+    return log
 
 
 def _course(history: list[dict[str, Any]], outcome: str, *, is_validated: bool) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from clinical_mm.study.tasks import TrainingSettings
 from clinical_mm.training.accumulation import BatchShare, batch_weights, share_likelihood
 from clinical_mm.training.checkpoints import keep_newest_and_best, mark_whole
 from clinical_mm.training.validation import CRITERION
+from clinical_mm.training.weight_average import WeightAverage
 
 
 class EpochSampler(Sampler[int]):
@@ -75,8 +76,13 @@ class WholeTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         if self.args.should_save:
             folder = Path(str(self.args.output_dir))
-            mark_whole(folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+            checkpoint = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            self._save_beside(checkpoint)
+            mark_whole(checkpoint)
             keep_newest_and_best(folder)
+
+    def _save_beside(self, checkpoint: Path) -> None:
+        """What else a checkpoint needs to be whole: here nothing."""
 
 
 class FusionTrainer(WholeTrainer):
@@ -85,18 +91,33 @@ class FusionTrainer(WholeTrainer):
     Args:
         model: to train.
         rates: learning rate by modality; the others, the fusion and the head learn at the arguments' rate.
+        average: of the model's weights: what is validated, and saved beside every checkpoint; default: the weights
+            of the last step.
         kwargs: as the Trainer takes them.
     """
 
-    def __init__(self, model: FusionModel, rates: dict[str, float], **kwargs: Any) -> None:
+    def __init__(
+        self, model: FusionModel, rates: dict[str, float], average: WeightAverage | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(model=model, **kwargs)
         self._fusion_model = model
         self._rates = rates
+        self._average = average or WeightAverage(model, 1)
+        self.add_callback(self._average)
         self._shares: list[BatchShare] = []
         self._weights: list[float] = []
         if self.args.gradient_accumulation_steps > 1:
             # The loss of each batch is its part of the step's already.
             self.loss_is_scaled_for_ga = True
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """As the Trainer, of the averaged weights."""
+        with self._average.shown():
+            metrics: dict[str, float] = super().evaluate(*args, **kwargs)
+        return metrics
+
+    def _save_beside(self, checkpoint: Path) -> None:
+        self._average.save(checkpoint)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW with one group a modality and decay; norms, biases and learned tokens do not decay."""
@@ -190,6 +211,12 @@ def parameter_groups(
     ]
 
 
+def steps_per_epoch(settings: TrainingSettings, n_patients: int) -> int:
+    """Optimizer steps in which every training patient is seen once."""
+    batches = -(-n_patients // settings.batch_size)
+    return -(-batches // settings.accumulation)
+
+
 def training_arguments(
     settings: TrainingSettings, folder: Path, seed: int, n_patients: int, *, is_validated: bool
 ) -> TrainingArguments:
@@ -211,8 +238,7 @@ def training_arguments(
         raise TrainingError(
             "training.precision is bf16, and this machine has no GPU that computes in it: use auto or fp32"
         )
-    batches = -(-n_patients // settings.batch_size)
-    steps = -(-batches // settings.accumulation) * settings.epochs
+    steps = steps_per_epoch(settings, n_patients) * settings.epochs
     schedule = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}[settings.schedule]
     return TrainingArguments(
         output_dir=str(folder),

@@ -38,7 +38,7 @@ def model() -> FusionModel:
             "size": [16, 16, 16],
             "in_channels": 1,
         },
-        genomics={"n_features": 5, "hidden": [8], "dropout": 0.1},
+        genomics={"n_features": 5, "hidden": [8], "dropout": 0.1, "feature_dropout": 0.0},
         hidden=12,
         heads=4,
     )

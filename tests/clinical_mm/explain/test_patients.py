@@ -118,8 +118,8 @@ def member(fold: int, features: tuple[str, ...] = tuple(GENES)) -> Member:
             "size": [8, 8, 8],
             "in_channels": 1,
         },
-        genomics={"n_features": len(features), "hidden": [8], "dropout": 0.1},
-        clinical={"n_features": 3, "hidden": [4], "dropout": 0.1},
+        genomics={"n_features": len(features), "hidden": [8], "dropout": 0.1, "feature_dropout": 0.0},
+        clinical={"n_features": 3, "hidden": [4], "dropout": 0.1, "feature_dropout": 0.0},
         hidden=8,
         heads=4,
     )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from clinical_mm.errors import CohortError
+from clinical_mm.errors import CohortError, StudyError
 from clinical_mm.features.dataset import PatientDataset, collate
 from clinical_mm.features.loaded import TaskFeatures
 from clinical_mm.features.statistics import Statistics
@@ -187,6 +187,45 @@ def test_images_are_changed_in_training_alone_and_anew_in_every_epoch(features) 
         np.testing.assert_array_equal(again[1]["image"], epochs[-1])
     assert len({e.tobytes() for e in epochs}) > 3
     np.testing.assert_array_equal(augmented[0]["genomics"], plain[0]["genomics"])
+
+
+def test_words_are_hidden_in_training_alone_and_others_in_every_epoch(world, built, modalities) -> None:  # type: ignore[no-untyped-def]
+    world.patient("p")
+    world.note("p", "the tumour is large " * 20)
+    features = built({"text": modalities["text"] | {"word_dropout": 0.5}})
+    plain, hidden = (PatientDataset(features, Statistics(), ["p"], augment=a, seed=2) for a in (False, True))
+    original = plain[0]["text_windows"]
+    assert not any((ids == features.mask_token_id).any() for ids in original)
+    epochs = []
+    for epoch in range(3):
+        hidden.set_epoch(epoch)
+        read = hidden[0]["text_windows"]
+        assert all(((a == b) | (a == 4)).all() for a, b in zip(read, original, strict=True))  # 4: [MASK]
+        epochs.append(np.concatenate(read))
+    assert all(0.2 < (ids == 4).mean() < 0.7 for ids in epochs)
+    assert len({ids.tobytes() for ids in epochs}) == 3
+
+
+@pytest.mark.parametrize("settings", [{"word_dropout": 0}, {"word_dropout": 0.5, "fine_tune": "frozen"}])
+def test_no_word_is_hidden_from_a_frozen_encoder_or_where_none_is_to_be(
+    world, built, modalities, settings
+) -> None:  # type: ignore[no-untyped-def]
+    world.patient("p")
+    world.note("p", "the tumour is large " * 20)
+    features = built({"text": modalities["text"] | settings})
+    plain, asked = (PatientDataset(features, Statistics(), ["p"], augment=a) for a in (False, True))
+    for a, b in zip(asked[0]["text_windows"], plain[0]["text_windows"], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_hiding_words_without_a_mask_token_is_refused(world, built, modalities, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    world.patient("p")
+    world.note("p", "the tumour is large")
+    features = built({"text": modalities["text"]})
+    monkeypatch.setattr(TaskFeatures, "mask_token_id", None)
+    PatientDataset(features, Statistics(), ["p"])
+    with pytest.raises(StudyError, match=r"word_dropout .* set it to 0"):
+        PatientDataset(features, Statistics(), ["p"], augment=True)
 
 
 def test_a_study_that_asks_for_no_augmentation_gets_none(world, built) -> None:  # type: ignore[no-untyped-def]

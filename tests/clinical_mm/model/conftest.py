@@ -28,8 +28,8 @@ PARTS: dict[str, dict[str, Any]] = {
         "size": [16, 16, 16],
         "in_channels": 1,
     },
-    "genomics": {"n_features": 5, "hidden": [8], "dropout": 0.1},
-    "clinical": {"n_features": 3, "hidden": [8], "dropout": 0.1},
+    "genomics": {"n_features": 5, "hidden": [8], "dropout": 0.1, "feature_dropout": 0.0},
+    "clinical": {"n_features": 3, "hidden": [8], "dropout": 0.1, "feature_dropout": 0.0},
 }
 
 MakeConfig = Callable[..., FusionConfig]

@@ -57,7 +57,7 @@ def test_a_task_becomes_the_configuration_that_it_describes(encoder: Path) -> No
         {"kind": "multiclass", "variable": "grade", "classes": ["G1", "G2", "G3"]},
         text={"fine_tune": "last_k", "last_k": 1},
         image=IMAGE,
-        clinical={"hidden": [7], "dropout": 0.2},
+        clinical={"hidden": [7], "dropout": 0.2, "feature_dropout": 0.3},
     )
     config = fusion_config(
         chosen,
@@ -69,7 +69,7 @@ def test_a_task_becomes_the_configuration_that_it_describes(encoder: Path) -> No
     assert (config.outcome, config.n_outputs, config.class_weights) == ("multiclass", 3, [1.0, 2.0, 3.0])
     assert config.modalities == ["text", "image", "clinical"]
     assert config.genomics is None
-    assert config.clinical == {"n_features": 9, "hidden": [7], "dropout": 0.2}
+    assert config.clinical == {"n_features": 9, "hidden": [7], "dropout": 0.2, "feature_dropout": 0.3}
     assert config.text is not None
     assert (config.text["fine_tune"], config.text["last_k"]) == ("last_k", 1)
     assert (config.text["encoder"]["model_type"], config.text["encoder"]["hidden_size"]) == ("bert", 16)

@@ -1,9 +1,9 @@
-"""Gated attention over a set."""
+"""A set pooled by gated attention, and by its maximum."""
 
 import pytest
 import torch
 
-from clinical_mm.model.pooling import GatedAttentionPool
+from clinical_mm.model.pooling import GatedAttentionPool, masked_maximum
 
 
 @pytest.fixture
@@ -52,3 +52,16 @@ def test_an_empty_set_gives_zeros_and_finite_gradients(pool: GatedAttentionPool)
     assert values.grad is not None
     assert torch.isfinite(values.grad).all()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in pool.parameters())
+
+
+def test_the_maximum_is_taken_by_unit_over_what_the_mask_shows() -> None:
+    values = torch.tensor([[[1.0, -3.0], [0.5, -2.0], [9.0, 9.0]], [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]])
+    mask = torch.tensor([[True, True, False], [False, False, False]])
+    assert masked_maximum(values, mask).tolist() == [[1.0, -2.0], [0.0, 0.0]]
+
+
+def test_the_maximum_has_the_gradient_of_its_member_and_none_for_an_empty_set() -> None:
+    values = torch.tensor([[[1.0], [2.0]], [[5.0], [6.0]]], requires_grad=True)
+    masked_maximum(values, torch.tensor([[True, True], [False, False]])).sum().backward()
+    assert values.grad is not None
+    assert values.grad.tolist() == [[[0.0], [1.0]], [[0.0], [0.0]]]

@@ -7,7 +7,7 @@ from clinical_mm.model.tabular import TabularEncoder
 
 def encoder() -> TabularEncoder:
     torch.manual_seed(0)
-    made = TabularEncoder(4, [8, 6], dropout=0.5, hidden=5)
+    made = TabularEncoder(4, [8, 6], dropout=0.5, feature_dropout=0.5, hidden=5)
     made.eval()
     return made
 
@@ -17,7 +17,7 @@ def test_patients_become_one_vector_each() -> None:
 
 
 def test_without_hidden_layers_it_is_linear_and_normed() -> None:
-    made = TabularEncoder(4, [], dropout=0.0, hidden=5)
+    made = TabularEncoder(4, [], dropout=0.0, feature_dropout=0.0, hidden=5)
     values = torch.randn(2, 4)
     linear = made.project[0]
     raw = values @ linear.weight.T + linear.bias
@@ -53,3 +53,20 @@ def test_another_learned_value_changes_only_patients_who_lack_the_feature() -> N
         after = made(values, observed)
     assert torch.equal(before[0], after[0])
     assert not torch.allclose(before[1], after[1])
+
+
+def test_values_are_hidden_in_training_alone_and_as_if_they_were_not_measured() -> None:
+    made = TabularEncoder(4, [], dropout=0.0, feature_dropout=0.5, hidden=5)
+    values, observed = torch.randn(1, 4), torch.ones(1, 4, dtype=torch.bool)
+    hidden = [torch.tensor([[bool(code >> i & 1) for i in range(4)]]) for code in range(16)]
+    made.eval()
+    possible = [made(values, ~h) for h in hidden]
+    assert torch.equal(made(values, observed), possible[0])
+    made.train()
+    torch.manual_seed(0)
+    seen = set()
+    for _ in range(200):
+        found = made(values, observed)
+        (place,) = (i for i, expected in enumerate(possible) if torch.allclose(found, expected, atol=1e-6))
+        seen.add(place)
+    assert len(seen) == 16

@@ -50,13 +50,14 @@ def test_encoders_of_several_families_read_the_same_windows(bert: dict[str, Any]
 def test_the_encoder_is_run_on_words_alone_and_pooled_twice(encoder: TextEncoder) -> None:
     ids, mask, window_mask = windows()
     with torch.no_grad():
-        pooled = []
+        pooled, detected = [], []
         for window in (ids[0, 0], ids[0, 1, :3]):
             states = encoder.encoder(input_ids=window[None]).last_hidden_state
             pooled.append(encoder.over_tokens(states, torch.ones(1, len(window), dtype=torch.bool)))
-        by_hand = encoder.project(
-            encoder.over_windows(torch.stack(pooled, dim=1), torch.tensor([[True, True]]))
-        )
+            detected.append(encoder.detectors(states)[0])
+        gathered = encoder.over_windows(torch.stack(pooled, dim=1), torch.tensor([[True, True]]))
+        largest = torch.cat(detected).max(dim=0, keepdim=True).values
+        by_hand = encoder.project(torch.cat([gathered, largest], dim=1))
         assert torch.allclose(encoder(ids, mask, window_mask)[:1], by_hand, atol=1e-5)
 
 
@@ -90,7 +91,8 @@ def test_a_frozen_encoder_has_no_gradients_and_no_dropout_in_training(bert: dict
     assert torch.equal(encoder(*windows()), encoder(*windows()))
     encoder(*windows()).sum().backward()
     assert all(p.grad is None and not p.requires_grad for p in encoder.encoder.parameters())
-    assert all(p.grad is not None for p in encoder.over_tokens.parameters())
+    learning = (encoder.over_tokens, encoder.detectors)
+    assert all(p.grad is not None for part in learning for p in part.parameters())
 
 
 def test_gradients_by_embeddings_pass_through_a_frozen_encoder(bert: dict[str, Any]) -> None:

@@ -109,7 +109,8 @@ def test_k_steps_of_b_patients_learn_as_one_of_k_times_b(
         }
         tables = built.study.tasks[task].modalities
         modalities = {
-            name: getattr(tables, name).model_dump() | {"dropout": 0.0} for name in ("genomics", "clinical")
+            name: getattr(tables, name).model_dump() | {"dropout": 0.0, "feature_dropout": 0.0}
+            for name in ("genomics", "clinical")
         }
         study = built.changed(task, training=settings, modalities=modalities, **NO_CHANCE)
         features = built.features(task, study)

@@ -15,8 +15,8 @@ import dagster as dg
 from assets.resources import STUDY_VARIABLE
 
 _DAGSTER_YAML = """\
-telemetry:
-  enabled: false
+telemetry: {enabled: false}
+nux: {enabled: false}
 """
 
 

@@ -21,7 +21,7 @@ from clinical_mm.summary import Check, StageSummary
 from clinical_mm.training.members import Member, latest_version, open_version
 from clinical_mm.training.quiet import quiet
 
-VERSION = 1
+VERSION = 2
 
 
 def explain(study: Study, store: Store, task: str, version: str | None = None) -> StageSummary:

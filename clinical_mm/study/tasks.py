@@ -263,9 +263,9 @@ class ExplainSettings(Settings):
 
     patients: int | None = Field(None, ge=1, description="held-out patients to explain; default: all")
     steps: int = Field(
-        32, ge=8, description="integration steps to begin with; doubled until the error is small"
+        32, ge=8, description="gradients along the path to begin with; more where the error is not yet small"
     )
-    max_steps: int = Field(1024, ge=8, description="the most of them; few patients need so many")
+    max_steps: int = Field(2048, ge=8, description="the most of them; few patients need so many")
     completeness: float = Field(
         0.01, gt=0, lt=0.5, description="error to reach, as a share of f(x) - f(baseline)"
     )

@@ -31,6 +31,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TASK = "relapse"
 SEEDS = (1, 2, 3)
 N_PATIENTS = 480
+N_EXPLAINED = 70
 MODALITIES = ("text", "image", "genomics", "clinical")
 MARGIN = 0.05
 SHARE_FOUND = 0.8
@@ -48,13 +49,13 @@ class Finished:
 
 @pytest.fixture(scope="module", params=SEEDS)
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """One seed's cohort through `python -m pipelines.demo`, which runs the assets; every held-out patient explained."""
+    """One seed's cohort through `python -m pipelines.demo`, which runs the assets."""
     directory = tmp_path_factory.mktemp(f"seed{request.param}") / "demo"
     generate_cohort(directory, seed=request.param, n_patients=N_PATIENTS)
     yaml, path = YAML(typ="safe"), directory / "study.yaml"
     study_file = yaml.load(path.read_text(encoding="utf-8"))
     study_file["tasks"] = {TASK: study_file["tasks"][TASK]}
-    study_file["tasks"][TASK]["explain"].pop("patients")
+    study_file["tasks"][TASK]["explain"]["patients"] = N_EXPLAINED
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(study_file, file)
     done = subprocess.run(
@@ -79,13 +80,13 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     saved = SavedExplanations(folder)
     texts = {p: {(n.source, n.item_id): n.text for n in features.notes(p)} for p in saved.patient_ids}
     explained = [(truth.patients[p], saved.of(p, texts[p])) for p in saved.patient_ids]
-    assert len(explained) > 90
+    assert len(explained) == N_EXPLAINED
     return Finished(of_test.set_index("subset")["value"], explained, truth)
 
 
 def share(name: str, found: list[bool]) -> float:
     """Share of the patients in whom something was found; printed for who runs it with `-s`."""
-    assert len(found) > 20
+    assert len(found) >= 20
     print(f"{name}: {sum(found)} of {len(found)} ({np.mean(found):.2f})")
     return float(np.mean(found))
 

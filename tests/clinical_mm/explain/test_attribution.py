@@ -72,15 +72,49 @@ def test_interacting_inputs_share_what_they_make_together() -> None:
     assert found["y"].item() == pytest.approx(6.0, rel=1e-5)
 
 
-def test_steps_are_doubled_until_the_attributions_are_complete() -> None:
+def test_the_path_is_cut_finer_until_the_attributions_are_complete() -> None:
     x = torch.ones(1, 1)
     _, few = attribute(Step(), {"x": x}, {"x": torch.zeros(1, 1)}, {}, **{**OPTIONS, "max_steps": 8})
     _, many = attribute(Step(), {"x": x}, {"x": torch.zeros(1, 1)}, {}, **OPTIONS)
     assert not few.is_reached
     assert few.steps == 8
     assert many.is_reached
-    assert many.steps > 8
+    assert 8 < many.steps <= OPTIONS["max_steps"]
     assert many.score - many.baseline_score == pytest.approx(1.0, abs=1e-3)
+
+
+class Kinks(nn.Module):
+    """max(x, y), 0 until both have passed a threshold: kinks at different places of the path."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Output:
+        return Output(torch.relu(torch.maximum(x - 0.3, 2 * y - 0.9)))
+
+
+def test_a_kink_is_found_with_few_gradients_and_each_input_gets_its_own_part() -> None:
+    x = torch.ones(1, 1)
+    zero = torch.zeros_like(x)
+    options = {**OPTIONS, "steps": 32, "tolerance": 0.0005}
+    found, complete = attribute(Kinks(), {"x": x, "y": x}, {"x": zero, "y": zero}, {}, **options)
+    assert complete.is_reached
+    # Until 0.6 of the path x is the larger and alone counts (from 0.3 on), then y alone, at twice the slope.
+    assert found["x"].item() == pytest.approx(0.3, abs=1e-3)
+    assert found["y"].item() == pytest.approx(0.8, abs=1e-3)
+    # One quadrature over the whole path needs far more for the same.
+    from captum.attr import IntegratedGradients
+
+    whole = IntegratedGradients(lambda x, y: Kinks()(x, y).logits[:, 0]).attribute(
+        (x, x), (zero, zero), n_steps=complete.steps, method="gausslegendre"
+    )
+    ours = abs(found["x"].item() - 0.3) + abs(found["y"].item() - 0.8)
+    assert ours < abs(whole[0].item() - 0.3) + abs(whole[1].item() - 0.8)
+
+
+def test_no_more_gradients_are_computed_than_allowed() -> None:
+    x = torch.ones(1, 1)
+    for most in (8, 24, 40, 100):
+        options = {**OPTIONS, "max_steps": most, "tolerance": 1e-7}
+        _, complete = attribute(Step(), {"x": x}, {"x": torch.zeros(1, 1)}, {}, **options)
+        assert complete.steps <= most
 
 
 def test_the_model_is_left_as_it_was() -> None:

@@ -33,7 +33,7 @@ ui: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not long"
 
-# What takes minutes: the planted truth over three seeds.
+# What takes minutes: the planted truth over three seeds, and the scheduled path of a second delivery.
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -m long
 

@@ -365,7 +365,6 @@ def test_a_stage_before_the_one_it_needs_names_that_one(
 
 @pytest.mark.slow
 def test_evaluating_before_training_names_the_training(clinic: Path) -> None:
-    pytest.importorskip("clinical_mm.evaluation.evaluate", reason="the stage evaluate is not there yet")
     status, sentence = refused(clinic, "evaluate")
     assert status == 3
     assert "run `clinical-mm train` first" in sentence

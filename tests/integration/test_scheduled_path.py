@@ -16,12 +16,9 @@ from clinical_mm.store import Store, current_about
 from clinical_mm.study.file import load_study
 from clinical_mm.study.root import Study
 from clinical_mm.synthetic.cohort import add_second_delivery, generate_cohort
-
-pytest.importorskip("clinical_mm.evaluation.evaluate", reason="the stage evaluate is not there yet")
-
 from clinical_mm.training.members import latest_version
 
-pytestmark = [pytest.mark.slow, pytest.mark.service, pytest.mark.timeout(540)]
+pytestmark = [pytest.mark.long, pytest.mark.service, pytest.mark.timeout(900)]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FIRST, SECOND = "2026-01-05", "2026-02-02"

@@ -40,7 +40,7 @@ from clinical_mm.training.pretraining_notes import PretrainingNotes, choose_note
 from clinical_mm.training.quiet import quiet
 from clinical_mm.training.wordpiece import train_tokenizer
 
-VERSION = 1
+VERSION = 2
 _ABOUT = "pretraining.json"
 _READ = "patients_read.json"
 """Hashes of the patients whose notes were learned from."""
@@ -153,6 +153,7 @@ def _pretrain(
         "n_held_out_notes": len(notes.held_out),
         "n_held_out_patients": int(notes.held_out["patient_id"].nunique()),
         "n_of_test_patients": notes.n_of_test_patients,
+        "n_of_waiting_patients": notes.n_of_waiting_patients,
         "n_unlinked": notes.n_unlinked,
         "kfold_tasks": list(notes.kfold_tasks),
         "unknown_share": _unknown_share(held_out, tokenizer),
@@ -217,7 +218,10 @@ def _unknown_share(windows: Windows, tokenizer: PreTrainedTokenizerFast) -> floa
 
 def _summary(directory: Path, *, is_unchanged: bool, is_kept: bool) -> StageSummary:
     about: dict[str, Any] = read_json(directory / _ABOUT)
-    read = "not read: notes of patients whom a task holds out for testing, and notes of nobody known"
+    read = (
+        "not read: notes of patients whom a task holds out for testing, or may once their outcome is known, "
+    )
+    read += "and notes of nobody known"
     if about["kfold_tasks"]:
         read += (
             f"; {', '.join(about['kfold_tasks'])} cross-validates, so each of its patients is tested by some fold and "
@@ -229,6 +233,7 @@ def _summary(directory: Path, *, is_unchanged: bool, is_kept: bool) -> StageSumm
         "held-out notes": about["n_held_out_notes"],
         "of other patients": about["n_held_out_patients"],
         "notes of test patients, left out": about["n_of_test_patients"],
+        "notes of patients without an outcome yet, left out": about["n_of_waiting_patients"],
         "notes of nobody known, left out": about["n_unlinked"],
         "leakage rule": read,
         "starts from": about["start_from"] or "scratch",

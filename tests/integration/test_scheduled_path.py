@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from clinical_mm.cohort.build import load_cohort
-from clinical_mm.store import Store, current_about
+from clinical_mm.store import Store, current, current_about
 from clinical_mm.study.file import load_study
 from clinical_mm.study.root import Study
 from clinical_mm.synthetic.cohort import add_second_delivery, generate_cohort
@@ -91,6 +91,7 @@ def test_a_second_delivery_goes_from_the_landing_folder_to_the_champions_reports
         wait_for("first champion's reports", lambda: _reported(study, store) is not None)
         first = latest_version(store, TASK)
         n_first = len(load_cohort(store, TASK).cohort)
+        encoder = current(store.text_encoder)
         reported = _reported(study, store)
 
         add_second_delivery(demo)
@@ -99,6 +100,9 @@ def test_a_second_delivery_goes_from_the_landing_folder_to_the_champions_reports
         wait_for("second champion's reports", lambda: _reported(study, store) != reported)
 
         assert len(load_cohort(store, TASK).cohort) > n_first
+        # Patients whose outcome came with the second delivery are tested now: none of them was read in pretraining, so
+        # the encoder stays, and the champion still reads its tokens.
+        assert current(store.text_encoder) == encoder
         wait_for("scores", lambda: current_about(store.task(TASK, "scores")) is not None)
         ingests = instance.get_runs(dg.RunsFilter(job_name="ingest_delivery"))
         assert sorted(r.tags["dagster/partition"] for r in ingests) == [FIRST, SECOND]

@@ -44,17 +44,20 @@ def test_no_note_of_a_patient_whom_a_task_holds_out_is_chosen(ingested: Any, not
     assert chosen <= texts_of(ingested, others)
 
 
-def test_patients_to_be_scored_later_are_read_and_notes_of_nobody_known_are_not(
+def test_patients_who_may_be_tested_once_their_outcome_is_known_are_not_read_nor_is_nobody(
     ingested: Any, notes: PretrainingNotes
 ) -> None:
     made = load_cohort(ingested.store, "relapse")
     unlabelled = set(made.cohort["patient_id"]) - set(made.splits["patient_id"])
     chosen = {*notes.training["patient_id"], *notes.held_out["patient_id"]}
-    assert unlabelled & chosen
+    assert unlabelled
+    assert not unlabelled & chosen
     texts = notes.texts(ingested.store)
     n_chosen = len(notes.training) + len(notes.held_out)
-    assert n_chosen + notes.n_of_test_patients + notes.n_unlinked == len(texts)
+    left_out = notes.n_of_test_patients + notes.n_of_waiting_patients + notes.n_unlinked
+    assert n_chosen + left_out == len(texts)
     assert notes.n_of_test_patients > 0
+    assert notes.n_of_waiting_patients > 0
     assert notes.n_unlinked > 0
     assert None not in chosen
 
@@ -85,7 +88,7 @@ def test_the_fingerprint_tells_who_wrote_which_note(notes: PretrainingNotes) -> 
 def test_with_kfold_alone_every_linked_note_is_read_and_the_task_is_named(ingested: Any) -> None:
     tasks = {"folds": ingested.study.tasks["folds"].model_copy(update={"split": KFoldSplit(method="kfold")})}
     found = choose_notes(ingested.study.model_copy(update={"tasks": tasks}), ingested.store)
-    assert found.n_of_test_patients == 0
+    assert found.n_of_test_patients == found.n_of_waiting_patients == 0
     assert found.kfold_tasks == ("folds",)
 
 

@@ -81,20 +81,24 @@ def listing(entries: pa.Table, limit: int) -> StageSummary:
         limit: so many of them are listed.
 
     Returns:
-        Counts by delivery, source and reason, the first entries, and how many more there are.
+        Counts by delivery, source and reason, the first entries, and how many more there are; their fate too,
+        where any is not quarantined.
     """
     n_listed = min(limit, entries.num_rows)
     facts: dict[str, str | int | float] = {"entries": entries.num_rows, "listed": n_listed}
     if entries.num_rows > n_listed:
         facts["more"] = entries.num_rows - n_listed
     shown = {}
+    left_out = ["stage"]  # the source says it
+    if set(entries["disposition"].unique().to_pylist()) <= {"quarantined"}:
+        left_out.append("disposition")
     if entries.num_rows:
-        by = ["delivery", "source", "disposition", "reason_code"]
+        by = [c for c in ("delivery", "source", "disposition", "reason_code") if c not in left_out]
         counts = entries.group_by(by).aggregate([([], "count_all")])
         counts = counts.sort_by([(column, "ascending") for column in by])
         shown["by delivery, source and reason"] = tables.to_pandas(counts.rename_columns([*by, "n"]))
     if n_listed:
-        first = tables.to_pandas(entries.slice(0, n_listed).drop_columns(["stage"]))
+        first = tables.to_pandas(entries.slice(0, n_listed).drop_columns(left_out))
         first["locator"] = [printable(locator) for locator in first["locator"]]
         shown["entries"] = first
     return StageSummary(stage="quarantine", facts=facts, tables=shown)

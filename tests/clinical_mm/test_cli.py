@@ -378,7 +378,7 @@ def test_the_quarantine_is_listed_up_to_a_limit_and_written_whole(
     assert (status, said) == (0, "")
     words = " ".join(shown.split())
     assert "entries 3 listed 2 more 1" in words
-    assert "d1 outcomes quarantined missing_patient_id 2" in words
+    assert "d1 outcomes missing_patient_id 2" in words
     assert f"all 3 written to {csv}" in words
     assert len(csv.read_text(encoding="utf-8").splitlines()) == 4
     _, shown, _ = main("quarantine", "list", "-s", quarantine, "--source", "scans")

@@ -46,10 +46,11 @@ def _study(directory: Path) -> Study:
     return Study.model_validate({"study": "s", "sources": sources, "tasks": {"t": task}}).placed_in(directory)
 
 
-@pytest.fixture
-def study(tmp_path: Path) -> Study:
+@pytest.fixture(scope="module")
+def ingested(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two deliveries: in the first two broken images, four bad rows, a bad cell, a duplicate; the second is whole."""
-    first, second = (tmp_path / "landing" / name for name in ("d1", "d2"))
+    directory = tmp_path_factory.mktemp("study")
+    first, second = (directory / "landing" / name for name in ("d1", "d2"))
     (first / "scans").mkdir(parents=True)
     whole = CT.read_bytes()
     (first / TRUNCATED).write_bytes(whole[: len(whole) // 2])
@@ -58,15 +59,22 @@ def study(tmp_path: Path) -> Study:
     (first / "outcomes.csv").write_text(f"id,y\n{SECRET},1\nb,-1\n")
     second.mkdir()
     (second / "outcomes.csv").write_text("id,y\nc,1\n")
+    study = _study(directory)
+    for name in ("d1", "d2"):
+        ingest_delivery(study, Store(study.store_path), find_delivery(study, name))
+    return directory
+
+
+@pytest.fixture
+def study(ingested: Path, tmp_path: Path) -> Study:
+    """A copy for the test, times of change kept; its store holds both deliveries."""
+    shutil.copytree(ingested, tmp_path, dirs_exist_ok=True)
     return _study(tmp_path)
 
 
 @pytest.fixture
 def store(study: Study) -> Store:
-    store = Store(study.store_path)
-    for name in ("d1", "d2"):
-        ingest_delivery(study, store, find_delivery(study, name))
-    return store
+    return Store(study.store_path)
 
 
 def _bytes(store: Store) -> dict[str, bytes]:
@@ -127,6 +135,10 @@ def test_a_listing_counts_all_and_shows_as_many_as_asked(store: Store) -> None:
     counts = summary.tables["by delivery, source and reason"]
     assert counts["n"].sum() == 7
     assert counts.set_index(["source", "reason_code"])["n"]["labs", "conflicting_records"] == 2
+    assert "disposition" not in counts
+    everything = listing(not_accepted(store, dispositions=DISPOSITIONS), limit=10)
+    fates = everything.tables["by delivery, source and reason"].groupby("disposition")["n"].sum()
+    assert dict(fates) == {"quarantined": 7, "duplicate": 1}
     assert listing(not_accepted(store, deliveries=["d2"]), limit=3).tables == {}
     assert set(listing(not_accepted(store), limit=0).tables) == {"by delivery, source and reason"}
 

@@ -23,7 +23,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from clinical_mm import __version__
-from clinical_mm.errors import CheckFailedError, ClinicalMMError, DeliveryError, StudyError
+from clinical_mm.errors import CheckFailedError, ClinicalMMError, DeliveryError, StoreError, StudyError
 from clinical_mm.progress import progress_bars
 from clinical_mm.store import Store
 from clinical_mm.study.file import load_study
@@ -65,6 +65,9 @@ TaskOption = Annotated[
 ]
 DeliveryOption = Annotated[
     list[str] | None, typer.Option("--delivery", "-d", help="Deliveries; default: all that are complete.")
+]
+IngestedOption = Annotated[
+    list[str] | None, typer.Option("--delivery", "-d", help="Deliveries; default: all that were ingested.")
 ]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="A model version.")]
 _STUDY = Path("study.yaml")
@@ -283,7 +286,90 @@ def demo_data(
     typer.echo(f"wrote {directory}: `clinical-mm run --study {directory / 'study.yaml'}`")
 
 
-for _command in app.registered_commands:
+quarantine = typer.Typer(
+    help="What was not accepted: see it, mend it at its source, have it read again.",
+    epilog=_EXIT_STATUS,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(quarantine, name="quarantine")
+
+
+@quarantine.command("list")
+def quarantine_list(
+    study: StudyOption = _STUDY,
+    delivery: IngestedOption = None,
+    *,
+    source: Annotated[list[str] | None, typer.Option("--source", help="Sources; default: all.")] = None,
+    reason: Annotated[list[str] | None, typer.Option("--reason", help="Reason codes; default: all.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Duplicates and superseded records too.")] = False,
+    limit: Annotated[int, typer.Option(min=0, help="So many entries are printed.")] = 50,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write all entries into this file.")] = None,
+) -> None:
+    """Count what is in quarantine by delivery, source and reason, and list it."""
+    from clinical_mm.ingest.quarantine import DISPOSITIONS, listing, not_accepted, write_csv
+
+    loaded, store = _open(study)
+    _ingested(store, delivery)
+    dispositions = DISPOSITIONS if everything else ("quarantined",)
+    with progress_bars():
+        found = not_accepted(
+            store, deliveries=delivery, sources=source, reasons=reason, dispositions=dispositions
+        )
+    unknown = [s for s in source or [] if s not in {*loaded.sources, *found["source"].to_pylist()}]
+    if unknown:
+        raise StudyError(f"no source {', '.join(unknown)}: the study has {', '.join(loaded.sources)}")
+    _print(listing(found, limit))
+    if csv is not None:
+        write_csv(found, csv)
+        _console().print(f"all {found.num_rows} written to {csv}", soft_wrap=True)
+
+
+@quarantine.command("show")
+def quarantine_show(
+    locator: Annotated[str, typer.Argument(help="As listed: a path within its delivery, then a row.")],
+    study: StudyOption = _STUDY,
+    delivery: IngestedOption = None,
+) -> None:
+    """Print all that is on record of one record or file, and whether its file still stands; never its content."""
+    from clinical_mm.ingest.quarantine import describe
+
+    loaded, store = _open(study)
+    _ingested(store, delivery)
+    with progress_bars():
+        found = describe(loaded, store, locator, delivery)
+    for summary in found:
+        _print(summary)
+
+
+@quarantine.command("retry")
+def quarantine_retry(study: StudyOption = _STUDY, delivery: IngestedOption = None) -> None:
+    """Read deliveries that hold quarantined records again, though nothing in them seems to have changed.
+
+    For when a file was mended in place, or a decoder was installed. What gives the same tables leaves the store as
+    it is.
+    """
+    from clinical_mm.ingest.delivery import find_deliveries
+    from clinical_mm.ingest.quarantine import not_accepted
+    from clinical_mm.ingest.retry import retry_delivery
+
+    loaded, store = _open(study)
+    _ingested(store, delivery)
+    held = set(not_accepted(store, deliveries=delivery)["delivery"].to_pylist())
+    landed = {d.name: d for d in find_deliveries(loaded)}
+    gone = [name for name in delivery or [] if name not in landed]
+    if gone:
+        raise DeliveryError(f"no longer in the landing folder {loaded.landing_path}: {', '.join(gone)}")
+    if not held:
+        typer.echo("nothing is in quarantine")
+    for name in sorted(held - set(landed)):
+        typer.echo(f"delivery {name} is no longer in the landing folder: it stays as it was read")
+    with _stages() as do:
+        for name in sorted(held & set(landed)):
+            do(partial(retry_delivery, loaded, store, landed[name]))
+
+
+for _command in (*app.registered_commands, *quarantine.registered_commands):
     _command.epilog = _EXIT_STATUS
 
 
@@ -360,6 +446,16 @@ def _report(run: Runner, study: Study, store: Store, task: str) -> None:
 def _open(path: Path) -> tuple[Study, Store]:
     study = load_study(path)
     return study, Store(study.store_path)
+
+
+def _ingested(store: Store, names: list[str] | None) -> None:
+    """Stop where nothing was ingested yet, or a named delivery was not."""
+    ingested = store.delivery_names()
+    if not ingested:
+        raise StoreError("nothing was ingested yet: run `clinical-mm ingest` first")
+    unknown = [n for n in names or [] if n not in ingested]
+    if unknown:
+        raise StudyError(f"no delivery {', '.join(unknown)} was ingested: there is {', '.join(ingested)}")
 
 
 def _tasks(study: Study, names: list[str] | None) -> list[str]:

@@ -204,6 +204,8 @@ def snapshot(folder: Path, fingerprint: str, about: Mapping[str, Any] | None = N
     for old in folder.iterdir():
         if old.is_dir() and old != target:
             shutil.rmtree(old, ignore_errors=True)
+        elif old.name.startswith(f".{_POINTER}."):  # of a run that was killed before it could rename it
+            old.unlink(missing_ok=True)
 
 
 def current(folder: Path) -> Path | None:

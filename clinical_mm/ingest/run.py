@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pyarrow as pa
@@ -23,7 +24,15 @@ from clinical_mm.ingest.maf import read_genomics_maf
 from clinical_mm.ingest.notes import read_notes_table
 from clinical_mm.ingest.outcomes import read_outcomes
 from clinical_mm.ingest.samples import write_values
-from clinical_mm.store import Store, content_hash, current, current_about, require_current, snapshot
+from clinical_mm.store import (
+    Store,
+    content_hash,
+    current,
+    current_about,
+    file_hash,
+    require_current,
+    snapshot,
+)
 from clinical_mm.study.root import Study
 from clinical_mm.study.sources import (
     STAGES,
@@ -80,7 +89,9 @@ def ingest_delivery(study: Study, store: Store, delivery: Delivery) -> list[Stag
     return [ingest_stage(study, store, delivery, stage) for stage in STAGES]
 
 
-def ingest_stage(study: Study, store: Store, delivery: Delivery, stage: str) -> StageSummary:
+def ingest_stage(
+    study: Study, store: Store, delivery: Delivery, stage: str, *, force: bool = False
+) -> StageSummary:
     """Read what a delivery brings for one stage into the store.
 
     Args:
@@ -89,6 +100,8 @@ def ingest_stage(study: Study, store: Store, delivery: Delivery, stage: str) -> 
             `genomics_<source>.parquet`.
         delivery: the delivery.
         stage: one of `study.sources.STAGES`.
+        force: read the files though neither path, size nor time of change of any is another than before: their
+            content, or what decodes them, may be. Where the same tables come of it, the snapshot stays.
 
     Returns:
         Counts by source, what was quarantined by reason, and the check of conservation.
@@ -104,14 +117,20 @@ def ingest_stage(study: Study, store: Store, delivery: Delivery, stage: str) -> 
     folder = store.delivery(delivery.name, stage)
     with store.lock(f"ingest-{delivery.name}-{stage}"):
         fingerprint = _fingerprint(study, delivery, stage)
-        about = current_about(folder)
-        if about is not None and about["fingerprint"] == fingerprint and current(folder) is not None:
-            path = require_current(folder, "ingest")
-            if path.is_dir():
-                return _summary(stage, delivery, path, is_unchanged=True)
+        standing = _standing(folder, fingerprint)
+        if standing is not None and not force:
+            return _summary(stage, delivery, standing, is_unchanged=True)
         names = study.sources_of_stage(stage)
         read = {name: _read(name, study.sources[name], delivery, store) for name in names}
-        with snapshot(folder, fingerprint, {"delivery": delivery.name, "stage": stage}) as directory:
+        about = {"delivery": delivery.name, "stage": stage}
+        if standing is not None:
+            content = _content(folder, _TABLES[stage], read)
+            if content == _hash_of_files(standing):
+                return _summary(stage, delivery, standing, is_unchanged=True)
+            # Later stages go by the fingerprint and have to see another one; ingest itself goes by `inputs`.
+            about["inputs"] = fingerprint
+            fingerprint = content_hash(fingerprint, content)
+        with snapshot(folder, fingerprint, about) as directory:
             _write(directory, _TABLES[stage], read)
         summary = _summary(stage, delivery, require_current(folder, "ingest"), is_unchanged=False)
     counts = summary.tables["counts"][["found", *_FATES]].sum()
@@ -124,6 +143,25 @@ def _fingerprint(study: Study, delivery: Delivery, stage: str) -> str:
     settings = {name: source.model_dump(mode="json") for name, source in sources.items()}
     patterns = [p for s in sources.values() for p in (s.path, getattr(s, "sequenced", None)) if p]
     return content_hash(stage, delivery.name, settings, delivery_fingerprint(delivery, patterns), VERSION)
+
+
+def _standing(folder: Path, fingerprint: str) -> Path | None:
+    """The current snapshot where it was made of files of this fingerprint and is still there."""
+    about, path = current_about(folder), current(folder)
+    if about is None or path is None or not path.is_dir():
+        return None
+    return path if about.get("inputs", about["fingerprint"]) == fingerprint else None
+
+
+def _content(folder: Path, table: tables.Table, read: dict[str, _Read]) -> str:
+    """Hash of the files that would be the snapshot; they are written aside, where the next snapshot cleans up."""
+    with TemporaryDirectory(prefix=".comparing-", dir=folder) as aside:
+        _write(Path(aside), table, read)
+        return _hash_of_files(Path(aside))
+
+
+def _hash_of_files(directory: Path) -> str:
+    return content_hash([[path.name, file_hash(path)] for path in sorted(directory.iterdir())])
 
 
 def _read(name: str, source: Source, delivery: Delivery, store: Store) -> _Read:

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
+import pydicom
 import pytest
 from typer.testing import CliRunner
 
@@ -20,10 +22,16 @@ from clinical_mm.study.reference import reference
 from clinical_mm.summary import Check, StageSummary
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+CT = Path(pydicom.data.__file__).parent / "test_files" / "CT_small.dcm"
 COMMANDS = sorted(
     command.name or (command.callback.__name__ if command.callback else "")
     for command in cli.app.registered_commands
 )
+GROUPS = {
+    str(group.name): sorted(str(command.name) for command in group.typer_instance.registered_commands)
+    for group in cli.app.registered_groups
+    if group.typer_instance is not None
+}
 STAGES = ("notes", "imaging", "genomics", "clinical", "outcomes")
 
 Main = Callable[..., tuple[int, str, str]]
@@ -76,7 +84,9 @@ def stub(monkeypatch: pytest.MonkeyPatch, summary: StageSummary | BaseException)
 
 def test_every_command_says_what_it_does_and_what_its_status_means() -> None:
     assert len(COMMANDS) > 10
-    for command in [[], *([name] for name in COMMANDS)]:
+    assert GROUPS == {"quarantine": ["list", "retry", "show"]}
+    of_groups = [[group, name] for group, names in GROUPS.items() for name in names]
+    for command in [[], *([name] for name in (*COMMANDS, *GROUPS)), *of_groups]:
         shown = CliRunner().invoke(cli.app, [*command, "--help"])
         assert shown.exit_code == 0
         text = " ".join(shown.output.split())
@@ -106,7 +116,7 @@ def test_every_command_that_a_sentence_names_exists() -> None:
         for match in re.findall(r"clinical-mm (\w[\w-]*)`", path.read_text(encoding="utf-8"))
     }
     assert len(named) > 10
-    assert {name for name in named if name[0] not in COMMANDS} == set()
+    assert {name for name in named if name[0] not in {*COMMANDS, *GROUPS}} == set()
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["check", "--stdy", "x"], ["demo-data"], []])
@@ -337,3 +347,110 @@ def test_an_unknown_study_file_is_an_error_for_every_command(main: Main, tmp_pat
         status, _, said = main(command, "--study", tmp_path / "study.yaml")
         assert status == StudyError.exit_code
         assert "there is no study file" in said
+
+
+# ---- the quarantine ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quarantine(main: Main, study: Path) -> Path:
+    """The study, ingested: of its first delivery, outcomes of nobody in rows 2 and 3, and an image cut short."""
+    text = "sources:\n"
+    text += "  scans: {kind: dicom, path: scans/*}\n"
+    text += "  outcomes: {kind: outcomes, path: outcomes.csv, patient_id: id, variables: {y: {minimum: 0}}}\n"
+    text += "tasks:\n  relapse: {question: '?', outcome: {kind: binary, variable: y}, index_time: none, "
+    text += "modalities: {image: {sources: [scans]}}}\n"
+    study.write_text(f"study: s\n{text}", encoding="utf-8")
+    delivery = study.parent / "landing" / "d1"
+    (delivery / "outcomes.csv").write_text("id,y\nJane-Doe-4711,1\n,1\n,0\n")
+    (delivery / "scans").mkdir()
+    (delivery / "scans" / "cut.dcm").write_bytes(CT.read_bytes()[:20_000])
+    status, shown, said = main("ingest", "--study", study)
+    assert (status, said) == (0, ""), shown
+    return study
+
+
+def test_the_quarantine_is_listed_up_to_a_limit_and_written_whole(
+    main: Main, quarantine: Path, tmp_path: Path
+) -> None:
+    csv = tmp_path / "out.csv"
+    status, shown, said = main("quarantine", "list", "-s", quarantine, "--limit", "2", "--csv", csv)
+    assert (status, said) == (0, "")
+    words = " ".join(shown.split())
+    assert "entries 3 listed 2 more 1" in words
+    assert "d1 outcomes missing_patient_id 2" in words
+    assert f"all 3 written to {csv}" in words
+    assert len(csv.read_text(encoding="utf-8").splitlines()) == 4
+    _, shown, _ = main("quarantine", "list", "-s", quarantine, "--source", "scans")
+    assert "entries 1" in " ".join(shown.split())
+    assert "outcomes.csv" not in shown
+    _, shown, _ = main("quarantine", "list", "-s", quarantine, "--reason", "missing_patient_id", "--all")
+    assert "entries 2" in " ".join(shown.split())
+    assert "cut.dcm" not in shown
+
+
+def test_a_record_in_quarantine_is_shown_and_never_its_content(main: Main, quarantine: Path) -> None:
+    status, shown, said = main("quarantine", "show", "outcomes.csv#row 2", "-s", quarantine, "-d", "d1")
+    assert (status, said) == (0, "")
+    words = " ".join(shown.split())
+    assert "entry 1 of 1" in words
+    assert "reason_code missing_patient_id" in words
+    assert "file stands yes" in words
+    status, shown, said = main("quarantine", "show", "Jane-Doe-4711", "-s", quarantine)
+    assert (status, shown) == (4, "")
+    assert said.startswith("nothing is on record of this locator")
+    assert "Jane" not in said
+
+
+def test_a_mended_image_is_accepted_by_a_retry(main: Main, quarantine: Path) -> None:
+    shutil.copyfile(CT, quarantine.parent / "landing" / "d1" / "scans" / "cut.dcm")
+    status, shown, said = main("quarantine", "retry", "-s", quarantine)
+    assert (status, said) == (0, "")
+    words = " ".join(shown.split())
+    assert "delivery d1 left the quarantine 1 new in it 0 in quarantine 2" in words
+    assert "passed conservation: imaging: 1 records found, 1 of known fate" in words
+    assert "Jane" not in shown
+    _, shown, _ = main("quarantine", "list", "-s", quarantine)
+    assert "entries 2" in " ".join(shown.split())
+    status, shown, _ = main("quarantine", "retry", "-s", quarantine, "-d", "d1")
+    assert status == 0
+    assert "quarantine retry (unchanged)" in shown
+
+
+def test_a_retry_that_loses_a_record_leaves_with_ten(
+    main: Main, quarantine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clinical_mm.ingest.ledger import Ledger
+
+    monkeypatch.setattr(Ledger, "accept", lambda _self, _n=1: None)
+    status, shown, said = main("quarantine", "retry", "-s", quarantine)
+    assert status == 10
+    assert "FAILED conservation: outcomes: 3 records found, 2 of known fate" in " ".join(shown.split())
+    assert said.startswith("conservation: outcomes: 3 records found")
+
+
+def test_a_delivery_that_has_left_the_landing_folder_is_listed_and_not_retried(
+    main: Main, quarantine: Path
+) -> None:
+    shutil.rmtree(quarantine.parent / "landing" / "d1")
+    status, shown, _ = main("quarantine", "retry", "-s", quarantine)
+    assert status == 0
+    assert "delivery d1 is no longer in the landing folder: it stays as it was read" in shown
+    status, _, said = main("quarantine", "retry", "-s", quarantine, "-d", "d1")
+    assert status == 4
+    assert "no longer in the landing folder" in said
+    assert "entries 3" in " ".join(main("quarantine", "list", "-s", quarantine)[1].split())
+
+
+def test_what_the_quarantine_does_not_know_is_named_with_what_there_is(main: Main, quarantine: Path) -> None:
+    for arguments in (["list"], ["show", "x"], ["retry"]):
+        status, _, said = main("quarantine", *arguments, "-s", quarantine, "-d", "d2")
+        assert (status, said) == (2, "no delivery d2 was ingested: there is d1")
+    status, _, said = main("quarantine", "list", "-s", quarantine, "--source", "scan")
+    assert (status, said) == (2, "no source scan: the study has scans, outcomes")
+
+
+def test_before_anything_was_ingested_the_quarantine_says_what_to_run(main: Main, study: Path) -> None:
+    for arguments in (["list"], ["show", "x"], ["retry"]):
+        status, shown, said = main("quarantine", *arguments, "-s", study)
+        assert (status, shown, said) == (3, "", "nothing was ingested yet: run `clinical-mm ingest` first")

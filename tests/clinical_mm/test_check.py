@@ -272,3 +272,24 @@ def test_an_encoder_that_is_still_to_be_pretrained_is_no_problem(clinic: Path) -
     change(clinic, "pretrain_text: {}", "pretrain_text: {start_from: ./base}")
     (found,) = problems(clinic)
     assert f"there is no encoder directory {clinic / 'base'}" in found
+
+
+def _with_reports(directory: Path) -> None:
+    reports = "{kind: notes_files, path: reports/*, manifest: reports.csv, file: pth, patient_id: mrn"
+    change(directory, "  scans: {", f"  reports: {reports}, is_timeless: true}}\n  scans: {{")
+    change(directory, "[letters, labs", "[reports, letters, labs")
+    (directory / "landing" / "d1" / "reports").mkdir()
+    (directory / "landing" / "d1" / "reports" / "1.txt").write_text("unremarkable", encoding="utf-8")
+
+
+def test_the_manifest_of_notes_in_files_is_looked_for_and_its_columns_compared(clinic: Path) -> None:
+    _with_reports(clinic)
+    (found,) = problems(clinic)
+    assert "no delivery holds a file that matches 'reports.csv': mend the manifest" in found
+    (clinic / "landing" / "d1" / "reports.csv").write_text("mrn,path\n", encoding="utf-8")
+    (found,) = problems(clinic)
+    assert found.startswith(f"study.yaml:{line_of(clinic, 'reports: {')}: ")
+    assert "there is no column 'pth': the file has mrn, path; did you mean 'path'?" in found
+    change(clinic, "file: pth", "file: path, encoding: utf-9")
+    (found,) = problems(clinic)
+    assert "'utf-9' is no encoding that Python knows" in found

@@ -37,6 +37,14 @@ SOURCES: dict[str, dict[str, Any]] = {
         "available_time": "time",
     },
     "documents": {"kind": "notes_fhir", "path": "fhir/*.ndjson"},
+    "reports": {
+        "kind": "notes_files",
+        "path": "reports/*",
+        "manifest": "manifest.csv",
+        "file": "path",
+        "patient_id": "id",
+        "is_timeless": True,
+    },
     "scans": {"kind": "dicom", "path": "scans/**/*"},
     "expression": {"kind": "genomics_matrix", "path": "expression/*.csv", "samples": "rows"},
     "mutations": {"kind": "genomics_maf", "path": "*.maf", "sequenced": "sequenced.txt"},
@@ -52,6 +60,7 @@ SOURCES: dict[str, dict[str, Any]] = {
 STAGE_OF = {
     "letters": "notes",
     "documents": "notes",
+    "reports": "notes",
     "scans": "imaging",
     "expression": "genomics",
     "mutations": "genomics",
@@ -61,6 +70,7 @@ STAGE_OF = {
 EXPECTED = {  # found, accepted, duplicate, superseded, quarantined: counted in the files below by hand
     "letters": (6, 2, 1, 1, 2),
     "documents": (3, 1, 0, 0, 2),
+    "reports": (4, 1, 1, 0, 2),
     "scans": (3, 1, 1, 0, 1),
     "expression": (6, 2, 1, 0, 3),
     "mutations": (4, 2, 1, 0, 1),
@@ -94,6 +104,11 @@ def _write_delivery(folder: Path) -> None:
     (folder / "fhir").mkdir()
     documents = _resource("1") + _resource("2", status="banana") + "no json\n"
     (folder / "fhir" / "d.ndjson").write_text(documents)
+    (folder / "reports").mkdir()
+    (folder / "reports" / "1.rtf").write_text(r"{\rtf1 one}")
+    (folder / "reports" / "2.txt").write_text("two")
+    manifest = ("path,id", *2 * [f"reports/1.rtf,{SECRET}"], "reports/3.txt,b")
+    (folder / "manifest.csv").write_text("\n".join(manifest) + "\n")
     (folder / "scans" / "deep").mkdir(parents=True)
     shutil.copy(CT, folder / "scans" / "a")
     shutil.copy(CT, folder / "scans" / "deep" / "b")
@@ -187,7 +202,7 @@ def test_what_was_accepted_stands_in_the_tables_and_its_values_beside_it(
 ) -> None:
     paths = {s.stage.removeprefix("ingest "): s.path for s in ingest_delivery(study, store, delivery)}
     notes = tables.read_table(tables.NOTES, paths["notes"])
-    assert sorted(notes["text"]) == ["No change.", "first", "new"]
+    assert sorted(notes["text"]) == ["No change.", "first", "new", "one"]
     samples = tables.read_table(tables.GENOMIC_SAMPLES, paths["genomics"])
     for source in ("expression", "mutations"):
         values = pq.read_table(paths["genomics"] / f"genomics_{source}.parquet")

@@ -20,6 +20,7 @@ from clinical_mm.ingest.delivery import (
     find_deliveries,
     is_complete,
 )
+from clinical_mm.ingest.omop import NOTE_COLUMNS, note_header
 from clinical_mm.ingest.opening import UnreadableFileError, known_encoding
 from clinical_mm.ingest.tabular import is_parquet, place_of
 from clinical_mm.ingest.times import TimeReader
@@ -33,6 +34,7 @@ from clinical_mm.study.sources import (
     GenomicsMafSource,
     GenomicsMatrixSource,
     NotesFilesSource,
+    NotesOmopSource,
     NotesTableSource,
     OutcomesSource,
     Source,
@@ -136,7 +138,7 @@ def _missing_columns(name: str, source: Source, path: Path) -> Iterator[str]:
     if not wanted:
         return
     try:
-        header = _header(name, path, source.table)  # type: ignore[union-attr]  # DICOM and FHIR declare no column
+        header = _source_header(name, source, path)
     except UnreadableFileError:
         return  # ingest quarantines such a file and says why
     except DeliveryError as error:
@@ -147,6 +149,12 @@ def _missing_columns(name: str, source: Source, path: Path) -> Iterator[str]:
             place_of(column, header, name, wanted)
         except DeliveryError as error:
             yield str(error)
+
+
+def _source_header(name: str, source: Source, path: Path) -> list[str]:
+    if isinstance(source, NotesOmopSource):
+        return note_header(path, name)
+    return _header(name, path, source.table)  # type: ignore[union-attr]  # DICOM and FHIR declare no column
 
 
 def _header(source: str, path: Path, table: TableFormat) -> list[str]:
@@ -164,6 +172,8 @@ def _declared_columns(source: Source) -> list[str]:
         case NotesTableSource() | NotesFilesSource():
             wanted = [source.patient_id, *_own_columns(source), source.note_id, source.available_time]
             wanted += [source.event_time, source.note_type, source.status]
+        case NotesOmopSource():
+            wanted = [*NOTE_COLUMNS]
         case ClinicalSource() | OutcomesSource():
             time = source.available_time if isinstance(source, ClinicalSource) else source.index_time
             wanted = [source.patient_id, *(v.column or name for name, v in source.variables.items()), time]

@@ -22,6 +22,7 @@ from clinical_mm.ingest.ledger import Ledger, is_conserved
 from clinical_mm.ingest.maf import read_genomics_maf
 from clinical_mm.ingest.notes import read_notes_table
 from clinical_mm.ingest.notes_files import read_notes_files
+from clinical_mm.ingest.notes_omop import read_notes_omop
 from clinical_mm.ingest.outcomes import read_outcomes
 from clinical_mm.ingest.samples import write_values
 from clinical_mm.store import Store, content_hash, current, current_about, require_current, snapshot
@@ -34,6 +35,7 @@ from clinical_mm.study.sources import (
     GenomicsMatrixSource,
     NotesFhirSource,
     NotesFilesSource,
+    NotesOmopSource,
     NotesTableSource,
     OutcomesSource,
     Source,
@@ -54,6 +56,7 @@ _RECORD_KINDS = {
     "notes_table": "row",
     "notes_files": "file",
     "notes_fhir": "resource",
+    "notes_omop": "row",
     "dicom": "file",
     "genomics_matrix": "sample",
     "genomics_maf": "variant",
@@ -157,6 +160,7 @@ def _reader(source: Source, store: Store) -> Callable[..., pd.DataFrame]:
         NotesTableSource: read_notes_table,
         NotesFilesSource: read_notes_files,
         NotesFhirSource: read_notes_fhir,
+        NotesOmopSource: read_notes_omop,
         ClinicalSource: read_clinical,
         OutcomesSource: read_outcomes,
     }

@@ -100,6 +100,13 @@ class NotesFhirSource(_Source):
     time: TimeFormat = TimeFormat()
 
 
+class NotesOmopSource(_Source):
+    """The NOTE table of OMOP CDM 5.4, in SQLite files."""
+
+    kind: Literal["notes_omop"]
+    time: TimeFormat = TimeFormat()
+
+
 class DicomSource(_Source):
     """DICOM files in a folder, in any order and under any name; `**/*` takes all below it."""
 
@@ -212,6 +219,7 @@ Source = Annotated[
     NotesTableSource
     | NotesFilesSource
     | NotesFhirSource
+    | NotesOmopSource
     | DicomSource
     | GenomicsMatrixSource
     | GenomicsMafSource
@@ -224,6 +232,7 @@ STAGE_OF_KIND = {
     "notes_table": "notes",
     "notes_files": "notes",
     "notes_fhir": "notes",
+    "notes_omop": "notes",
     "dicom": "imaging",
     "genomics_matrix": "genomics",
     "genomics_maf": "genomics",

@@ -1,6 +1,7 @@
 """Whether a study fits its files: all that does not, at once, each with its line."""
 
 import gzip
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -293,3 +294,22 @@ def test_the_manifest_of_notes_in_files_is_looked_for_and_its_columns_compared(c
     change(clinic, "file: pth", "file: path, encoding: utf-9")
     (found,) = problems(clinic)
     assert "'utf-9' is no encoding that Python knows" in found
+
+
+def test_the_columns_of_an_omop_database_are_looked_for(clinic: Path) -> None:
+    change(clinic, "  scans: {", "  warehouse: {kind: notes_omop, path: omop.db}\n  scans: {")
+    change(clinic, "[letters, labs", "[warehouse, letters, labs")
+    connection = sqlite3.connect(clinic / "landing" / "d1" / "omop.db")
+    connection.execute(
+        "CREATE TABLE NOTE (note_id, person_id, note_date, note_datetime, note_type_concept_id, note_title, note_txt)"
+    )
+    (found,) = problems(clinic)
+    assert found.startswith(f"study.yaml:{line_of(clinic, 'warehouse: {')}: ")
+    assert "there is no column 'note_text': the file has note_id, person_id" in found
+    assert found.endswith("did you mean 'note_txt'?")
+    connection.execute("DROP TABLE note")
+    connection.close()
+    (found,) = problems(clinic)
+    assert "the database has no table note" in found
+    (clinic / "landing" / "d1" / "omop.db").write_bytes(b"no database")
+    assert problems(clinic) == []

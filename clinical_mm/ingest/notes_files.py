@@ -89,22 +89,33 @@ def _quarantine_unnamed(notes: dict[str, Path], named: set[str], ledger: Ledger)
 
 
 def _with_file(rows: Rows, notes: dict[str, Path], delivery: Delivery, ledger: Ledger) -> Rows:
-    """The rows whose file is there and one patient's; a note that is withdrawn needs none."""
-    rows = rows.set_aside(rows.text("file") == "", ledger, "missing_path", "the row names no file")
-    is_outside = np.array([_leads_out(path, delivery) for path in rows.cells["file"]], dtype=bool)
+    """The rows whose file is there and one patient's; a note that is withdrawn by its id needs none."""
+    has_id = (
+        rows.text("note_id") != "" if "note_id" in rows.cells.columns else np.zeros(len(rows), dtype=bool)
+    )
+    is_nameless = (rows.text("file") == "") & ~(has_id & ~_are_wanted(rows))
+    rows = rows.set_aside(is_nameless, ledger, "missing_path", "the row names no file")
+    is_outside = np.array(
+        [p not in notes and _leads_out(p, delivery) for p in rows.cells["file"]], dtype=bool
+    )
     sentence = "the path of the row leads out of the delivery, and is not followed"
     rows = rows.set_aside(is_outside, ledger, "outside_delivery", sentence)
-    is_wanted = np.array([s not in {RETRACTED, SUPERSEDED} for s in row_statuses(rows)], dtype=bool)
+    is_wanted = _are_wanted(rows)
     is_there = np.array([path in notes for path in rows.cells["file"]], dtype=bool)
     sentence = "no file that the source's path matches is where the row says"
     rows = rows.set_aside(is_wanted & ~is_there, ledger, "missing_file", sentence)
-    is_wanted = is_wanted[is_there | ~is_wanted]
+    is_wanted = _are_wanted(rows)
     patients: dict[str, set[str]] = defaultdict(set)
     for path, patient in zip(rows.cells["file"][is_wanted], rows.text("patient_id")[is_wanted], strict=True):
         patients[path].add(patient)
     is_shared = np.array([len(patients[path]) > 1 for path in rows.cells["file"]], dtype=bool)
     sentence = "rows of the manifest give the same file to different patients"
     return rows.set_aside(is_wanted & is_shared, ledger, "conflicting_records", sentence)
+
+
+def _are_wanted(rows: Rows) -> np.ndarray:
+    """Whether the note of each row [n] is not withdrawn, so that its file is to be read."""
+    return np.array([s not in {RETRACTED, SUPERSEDED} for s in row_statuses(rows)], dtype=bool)
 
 
 def _leads_out(path: str, delivery: Delivery) -> bool:

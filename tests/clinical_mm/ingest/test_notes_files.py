@@ -220,6 +220,16 @@ def test_a_withdrawn_note_needs_no_file(tmp_path: Path) -> None:
     assert _fates(ledger) == {"row 1": ("superseded", "declared_superseded")}
 
 
+def test_a_note_is_withdrawn_by_its_id_alone(tmp_path: Path) -> None:
+    rows = [_row("", note_id="A", status="entered-in-error"), _row("", status="entered-in-error")]
+    frame, ledger = _read(tmp_path, {}, rows, note_id="id")
+    assert frame[["note_id", "text"]].to_numpy().tolist() == [["A", ""]]
+    assert _fates(ledger) == {
+        "row 1": ("quarantined", "entered_in_error"),
+        "row 2": ("quarantined", "missing_path"),
+    }
+
+
 def test_without_a_manifest_every_file_is_on_record(tmp_path: Path) -> None:
     _, ledger = _read(tmp_path, {"notes/1.txt": b"x"}, [])
     assert _fates(ledger) == {"notes/1.txt": ("quarantined", "not_in_manifest")}

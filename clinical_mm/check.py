@@ -19,9 +19,9 @@ from clinical_mm.ingest.delivery import (
     files_of_pattern,
     find_deliveries,
     is_complete,
-    matching_files,
 )
-from clinical_mm.ingest.opening import UnreadableFileError
+from clinical_mm.ingest.omop import NOTE_COLUMNS, note_header
+from clinical_mm.ingest.opening import UnreadableFileError, known_encoding
 from clinical_mm.ingest.tabular import is_parquet, place_of
 from clinical_mm.ingest.times import TimeReader
 from clinical_mm.store import Store
@@ -33,6 +33,8 @@ from clinical_mm.study.sources import (
     DicomSource,
     GenomicsMafSource,
     GenomicsMatrixSource,
+    NotesFilesSource,
+    NotesOmopSource,
     NotesTableSource,
     OutcomesSource,
     Source,
@@ -97,20 +99,34 @@ def _sources(file: StudyFile, deliveries: list[Delivery], problems: list[Problem
     rows = []
     for name, source in file.study.sources.items():
         where: Location = ("sources", name)
-        found: list[Path] = []
-        refused: list[Problem] = []
-        for delivery in deliveries:
-            try:
-                found += matching_files(delivery, source)
-            except DeliveryError as error:
-                refused.append(((*where, "path"), str(error)))
-        problems += _once(refused)
+        found = _files(deliveries, source, "path", where, problems)
         rows.append({"source": name, "kind": source.kind, "files": len(found)})
-        if deliveries and not found and not refused and source.is_required:
-            text = f"no delivery holds a file that matches {source.path!r}: mend the path, or say is_required: false"
-            problems.append(((*where, "path"), text))
-        problems += _once((where, text) for path in found for text in _missing_columns(name, source, path))
+        tables = found
+        if isinstance(source, NotesFilesSource):
+            tables = _files(deliveries, source, "manifest", where, problems)
+        problems += _once((where, text) for path in tables for text in _missing_columns(name, source, path))
     return pd.DataFrame(rows, columns=["source", "kind", "files"])
+
+
+def _files(
+    deliveries: list[Delivery], source: Source, option: str, where: Location, problems: list[Problem]
+) -> list[Path]:
+    """The files that match the pattern of an option; that there are none is a problem where the source is required."""
+    pattern: str = getattr(source, option)
+    found: list[Path] = []
+    refused: list[Problem] = []
+    for delivery in deliveries:
+        try:
+            found += files_of_pattern(delivery, pattern)
+        except DeliveryError as error:
+            refused.append(((*where, option), str(error)))
+    problems += _once(refused)
+    if deliveries and not found and not refused and source.is_required:
+        text = (
+            f"no delivery holds a file that matches {pattern!r}: mend the {option}, or say is_required: false"
+        )
+        problems.append(((*where, option), text))
+    return found
 
 
 def _once(problems: Iterable[Problem]) -> list[Problem]:
@@ -122,7 +138,7 @@ def _missing_columns(name: str, source: Source, path: Path) -> Iterator[str]:
     if not wanted:
         return
     try:
-        header = _header(name, path, source.table)  # type: ignore[union-attr]  # DICOM and FHIR declare no column
+        header = _source_header(name, source, path)
     except UnreadableFileError:
         return  # ingest quarantines such a file and says why
     except DeliveryError as error:
@@ -133,6 +149,12 @@ def _missing_columns(name: str, source: Source, path: Path) -> Iterator[str]:
             place_of(column, header, name, wanted)
         except DeliveryError as error:
             yield str(error)
+
+
+def _source_header(name: str, source: Source, path: Path) -> list[str]:
+    if isinstance(source, NotesOmopSource):
+        return note_header(path, name)
+    return _header(name, path, source.table)  # type: ignore[union-attr]  # DICOM and FHIR declare no column
 
 
 def _header(source: str, path: Path, table: TableFormat) -> list[str]:
@@ -147,9 +169,11 @@ def _header(source: str, path: Path, table: TableFormat) -> list[str]:
 def _declared_columns(source: Source) -> list[str]:
     wanted: list[str | None] = []
     match source:
-        case NotesTableSource():
-            wanted = [source.patient_id, source.text, source.note_id, source.available_time]
+        case NotesTableSource() | NotesFilesSource():
+            wanted = [source.patient_id, *_own_columns(source), source.note_id, source.available_time]
             wanted += [source.event_time, source.note_type, source.status]
+        case NotesOmopSource():
+            wanted = [*NOTE_COLUMNS]
         case ClinicalSource() | OutcomesSource():
             time = source.available_time if isinstance(source, ClinicalSource) else source.index_time
             wanted = [source.patient_id, *(v.column or name for name, v in source.variables.items()), time]
@@ -162,9 +186,15 @@ def _declared_columns(source: Source) -> list[str]:
     return list(dict.fromkeys(column for column in wanted if column is not None))
 
 
+def _own_columns(source: NotesTableSource | NotesFilesSource) -> list[str | None]:
+    return [source.text] if isinstance(source, NotesTableSource) else [source.file, source.content_type]
+
+
 def _times_and_patterns(file: StudyFile) -> Iterator[Problem]:
-    """Time zones that there are none of, and features by a regular expression that is none."""
+    """Time zones and encodings that there are none of, and features by a regular expression that is none."""
     for name, source in file.study.sources.items():
+        if isinstance(source, NotesFilesSource) and known_encoding(source.encoding) is None:
+            yield (("sources", name, "encoding"), f"{source.encoding!r} is no encoding that Python knows")
         if not isinstance(source, DicomSource):
             try:
                 TimeReader(source.time, name)

@@ -11,8 +11,9 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from clinical_mm.ingest.attachments import AttachmentError, text_of
+from clinical_mm.ingest.attachments import text_of
 from clinical_mm.ingest.delivery import Delivery
+from clinical_mm.ingest.documents import DocumentError
 from clinical_mm.ingest.ledger import Ledger
 from clinical_mm.ingest.note_versions import NoteRecord, note_rows, own_id, settle
 from clinical_mm.ingest.opening import UnreadableFileError, open_bytes
@@ -190,7 +191,7 @@ def _text(resource: _Resource) -> str:
     conclusion = (resource.conclusion or "") if isinstance(resource, DiagnosticReport) else ""
     try:
         text = text_of(resource.attachments)
-    except AttachmentError as error:
+    except DocumentError as error:
         if not conclusion.strip() or error.reason_code not in _ONLY_FORMAT:
             raise _RefusedError(error.reason_code, error.sentence) from None
         text = ""

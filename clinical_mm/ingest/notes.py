@@ -1,18 +1,20 @@
 """Notes from tables, one row each. FHIR resources are for `fhir`, versions of one note for `note_versions`."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from clinical_mm.ingest.delivery import Delivery
+from clinical_mm.ingest.documents import DocumentError
 from clinical_mm.ingest.ledger import Ledger
 from clinical_mm.ingest.note_versions import NoteRecord, note_rows, own_id, settle
-from clinical_mm.ingest.tabular import read_rows
+from clinical_mm.ingest.tabular import Rows, read_rows
 from clinical_mm.ingest.times import TimeReader, Times
-from clinical_mm.study.sources import NotesTableSource
+from clinical_mm.study.sources import NoteRowsSource, NotesTableSource
 
-_ROLES = ("patient_id", "text", "note_id", "available_time", "event_time", "note_type", "status")
+_ROLES = ("patient_id", "note_id", "available_time", "event_time", "note_type", "status")
 
 
 def read_notes_table(
@@ -34,21 +36,49 @@ def read_notes_table(
     Raises:
         DeliveryError: a column is missing, or zone, encoding or delimiter are none.
     """
-    columns = {role: getattr(source, role) for role in _ROLES if getattr(source, role) is not None}
+    columns = {**note_columns(source), "text": source.text}
     reader = TimeReader(source.time, name)
     rows = read_rows(name, source.table, columns, delivery, files, ledger)
-    patients = rows.text("patient_id")
-    rows = rows.set_aside(patients == "", ledger, "missing_patient_id", "the row names no patient")
+    rows = with_patient(rows, ledger)
+    texts = [str(cell) for cell in rows.cells["text"]]
+    records = note_records(rows, reader, ledger, texts.__getitem__, is_timeless=source.is_timeless)
+    return note_rows(name, delivery.name, settle(records, ledger))
 
+
+def note_columns(source: NoteRowsSource) -> dict[str, str]:
+    """The columns that a source declares for what tables say of notes, by role."""
+    return {role: getattr(source, role) for role in _ROLES if getattr(source, role) is not None}
+
+
+def with_patient(rows: Rows, ledger: Ledger) -> Rows:
+    """The rows that name a patient; the others are quarantined."""
+    return rows.set_aside(
+        rows.text("patient_id") == "", ledger, "missing_patient_id", "the row names no patient"
+    )
+
+
+def note_records(
+    rows: Rows, reader: TimeReader, ledger: Ledger, text_of: Callable[[int], str], *, is_timeless: bool
+) -> list[NoteRecord]:
+    """The records of rows that name a patient; rows that make none are quarantined.
+
+    Args:
+        rows: cells by the roles of `note_columns`.
+        reader: of the source's times.
+        ledger: is told of rows that cannot be used.
+        text_of: the text of the note in a place [0, n); not asked for where the note is withdrawn. It may raise
+            `DocumentError`, by which the row is quarantined.
+        is_timeless: whether a note may be without a time.
+    """
     available = _times(reader, rows.cells, "available_time")
     event = _times(reader, rows.cells, "event_time")
     empty = np.full(len(rows), "", dtype=object)
     patients = rows.text("patient_id")
-    note_ids = rows.text("note_id") if "note_id" in columns else empty
-    types = rows.text("note_type") if "note_type" in columns else empty
-    statuses = [_status(s) for s in rows.text("status")] if "status" in columns else empty
+    note_ids = rows.text("note_id") if "note_id" in rows.cells.columns else empty
+    types = rows.text("note_type") if "note_type" in rows.cells.columns else empty
+    statuses = row_statuses(rows)
     candidates = []
-    for i, (locator, text) in enumerate(zip(rows.locators(), rows.cells["text"], strict=True)):
+    for i, locator in enumerate(rows.locators()):
         record = NoteRecord(
             locator=locator,
             source_patient_id=patients[i],
@@ -57,10 +87,15 @@ def read_notes_table(
             status=statuses[i] or None,
             available_time=_moment(available, i),
             event_time=_moment(event, i),
-            text=str(text),
+            text="",
         )
         if record.is_retraction or record.is_declared_superseded:
             candidates.append(record)
+            continue
+        try:
+            record = record.with_text(text_of(i))
+        except DocumentError as error:
+            ledger.quarantine(locator, error.reason_code, error.sentence)
             continue
         if not record.text.strip():
             ledger.quarantine(locator, "empty_text", "the note has no text")
@@ -68,7 +103,7 @@ def read_notes_table(
         if available.is_unreadable[i]:
             ledger.quarantine(locator, "unreadable_time", "the available time is not in the declared form")
             continue
-        if available.is_missing[i] and not source.is_timeless:
+        if available.is_missing[i] and not is_timeless:
             ledger.quarantine(locator, "missing_time", "the row does not say when the note could be read")
             continue
         if event.is_unreadable[i]:
@@ -78,7 +113,14 @@ def read_notes_table(
         if not record.note_id:
             record = record.with_id(own_id(record))
         candidates.append(record)
-    return note_rows(name, delivery.name, settle(candidates, ledger))
+    return candidates
+
+
+def row_statuses(rows: Rows) -> list[str]:
+    """The status of each row [n] as FHIR spells it; "" where there is none."""
+    if "status" not in rows.cells.columns:
+        return [""] * len(rows)
+    return [_status(s) for s in rows.text("status")]
 
 
 def _times(reader: TimeReader, cells: pd.DataFrame, role: str) -> Times:

@@ -22,6 +22,8 @@ from clinical_mm.ingest.genomics import read_genomics_matrix
 from clinical_mm.ingest.ledger import Ledger, is_conserved
 from clinical_mm.ingest.maf import read_genomics_maf
 from clinical_mm.ingest.notes import read_notes_table
+from clinical_mm.ingest.notes_files import read_notes_files
+from clinical_mm.ingest.notes_omop import read_notes_omop
 from clinical_mm.ingest.outcomes import read_outcomes
 from clinical_mm.ingest.samples import write_values
 from clinical_mm.store import (
@@ -41,6 +43,8 @@ from clinical_mm.study.sources import (
     GenomicsMafSource,
     GenomicsMatrixSource,
     NotesFhirSource,
+    NotesFilesSource,
+    NotesOmopSource,
     NotesTableSource,
     OutcomesSource,
     Source,
@@ -59,7 +63,9 @@ _TABLES = {
 }
 _RECORD_KINDS = {
     "notes_table": "row",
+    "notes_files": "file",
     "notes_fhir": "resource",
+    "notes_omop": "row",
     "dicom": "file",
     "genomics_matrix": "sample",
     "genomics_maf": "variant",
@@ -141,7 +147,8 @@ def ingest_stage(
 def _fingerprint(study: Study, delivery: Delivery, stage: str) -> str:
     sources = {name: study.sources[name] for name in study.sources_of_stage(stage)}
     settings = {name: source.model_dump(mode="json") for name, source in sources.items()}
-    patterns = [p for s in sources.values() for p in (s.path, getattr(s, "sequenced", None)) if p]
+    beside = ("sequenced", "manifest")
+    patterns = [p for s in sources.values() for p in (s.path, *(getattr(s, b, None) for b in beside)) if p]
     return content_hash(stage, delivery.name, settings, delivery_fingerprint(delivery, patterns), VERSION)
 
 
@@ -189,7 +196,9 @@ def _reader(source: Source, store: Store) -> Callable[..., pd.DataFrame]:
         return read
     readers: dict[type, Callable[..., pd.DataFrame]] = {
         NotesTableSource: read_notes_table,
+        NotesFilesSource: read_notes_files,
         NotesFhirSource: read_notes_fhir,
+        NotesOmopSource: read_notes_omop,
         ClinicalSource: read_clinical,
         OutcomesSource: read_outcomes,
     }

@@ -4,7 +4,7 @@ A source reads one kind of record. All paths are glob patterns relative to the d
 depends on the kind: a DICOM file, a row of a table, a FHIR resource, a sample of a matrix, a variant of a MAF.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -46,13 +46,11 @@ class _TableSource(_Source):
     time: TimeFormat = TimeFormat()
 
 
-class NotesTableSource(_TableSource):
-    """Clinical notes, one row each, in CSV or Parquet."""
+class NoteRowsSource(_TableSource):
+    """A table with a row a note, which says whose the note is, and since when it could be read."""
 
-    kind: Literal["notes_table"]
     patient_id: Column
-    text: Column
-    note_id: Column | None = Field(None, description="default: the hash of patient, time, type and text")
+    note_id: Column | None = None
     available_time: Column | None = Field(
         None, description="when the note could be read (storetime, not the event)"
     )
@@ -62,16 +60,50 @@ class NotesTableSource(_TableSource):
     is_timeless: bool = Field(False, description="the notes carry no time and may be read at any index time")
 
     @model_validator(mode="after")
-    def _time_is_declared(self) -> "NotesTableSource":
+    def _time_is_declared(self) -> Self:
         if self.available_time is None and not self.is_timeless:
             raise ValueError("names no available_time: name the column, or declare is_timeless: true")
         return self
+
+
+class NotesTableSource(NoteRowsSource):
+    """Clinical notes, one row each, in CSV or Parquet."""
+
+    kind: Literal["notes_table"]
+    text: Column
+    note_id: Column | None = Field(None, description="default: the hash of patient, time, type and text")
+
+
+class NotesFilesSource(NoteRowsSource):
+    """Clinical notes, one file each (plain text, HTML, RTF), and a manifest: a table with a row a file.
+
+    `table` and `time` say how the manifest is written. A record is a row of the manifest, or a file that `path`
+    matches and no row names.
+    """
+
+    kind: Literal["notes_files"]
+    manifest: Glob
+    file: Column = Field(description="the file's path, relative to the delivery's folder")
+    content_type: Column | None = Field(
+        None, description="media type: text/plain, text/html or text/rtf; default: by the file's ending"
+    )
+    note_id: Column | None = Field(None, description="default: the file's path")
+    encoding: str = Field(
+        "utf-8", description="of the files, but for RTF and for HTML that names its own; never guessed"
+    )
 
 
 class NotesFhirSource(_Source):
     """FHIR R4 DocumentReference and DiagnosticReport resources as NDJSON."""
 
     kind: Literal["notes_fhir"]
+    time: TimeFormat = TimeFormat()
+
+
+class NotesOmopSource(_Source):
+    """The NOTE table of OMOP CDM 5.4, in SQLite files."""
+
+    kind: Literal["notes_omop"]
     time: TimeFormat = TimeFormat()
 
 
@@ -185,7 +217,9 @@ class OutcomesSource(_VariablesSource):
 
 Source = Annotated[
     NotesTableSource
+    | NotesFilesSource
     | NotesFhirSource
+    | NotesOmopSource
     | DicomSource
     | GenomicsMatrixSource
     | GenomicsMafSource
@@ -196,7 +230,9 @@ Source = Annotated[
 
 STAGE_OF_KIND = {
     "notes_table": "notes",
+    "notes_files": "notes",
     "notes_fhir": "notes",
+    "notes_omop": "notes",
     "dicom": "imaging",
     "genomics_matrix": "genomics",
     "genomics_maf": "genomics",

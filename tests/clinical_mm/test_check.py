@@ -1,6 +1,7 @@
 """Whether a study fits its files: all that does not, at once, each with its line."""
 
 import gzip
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -272,3 +273,43 @@ def test_an_encoder_that_is_still_to_be_pretrained_is_no_problem(clinic: Path) -
     change(clinic, "pretrain_text: {}", "pretrain_text: {start_from: ./base}")
     (found,) = problems(clinic)
     assert f"there is no encoder directory {clinic / 'base'}" in found
+
+
+def _with_reports(directory: Path) -> None:
+    reports = "{kind: notes_files, path: reports/*, manifest: reports.csv, file: pth, patient_id: mrn"
+    change(directory, "  scans: {", f"  reports: {reports}, is_timeless: true}}\n  scans: {{")
+    change(directory, "[letters, labs", "[reports, letters, labs")
+    (directory / "landing" / "d1" / "reports").mkdir()
+    (directory / "landing" / "d1" / "reports" / "1.txt").write_text("unremarkable", encoding="utf-8")
+
+
+def test_the_manifest_of_notes_in_files_is_looked_for_and_its_columns_compared(clinic: Path) -> None:
+    _with_reports(clinic)
+    (found,) = problems(clinic)
+    assert "no delivery holds a file that matches 'reports.csv': mend the manifest" in found
+    (clinic / "landing" / "d1" / "reports.csv").write_text("mrn,path\n", encoding="utf-8")
+    (found,) = problems(clinic)
+    assert found.startswith(f"study.yaml:{line_of(clinic, 'reports: {')}: ")
+    assert "there is no column 'pth': the file has mrn, path; did you mean 'path'?" in found
+    change(clinic, "file: pth", "file: path, encoding: utf-9")
+    (found,) = problems(clinic)
+    assert "'utf-9' is no encoding that Python knows" in found
+
+
+def test_the_columns_of_an_omop_database_are_looked_for(clinic: Path) -> None:
+    change(clinic, "  scans: {", "  warehouse: {kind: notes_omop, path: omop.db}\n  scans: {")
+    change(clinic, "[letters, labs", "[warehouse, letters, labs")
+    connection = sqlite3.connect(clinic / "landing" / "d1" / "omop.db")
+    connection.execute(
+        "CREATE TABLE NOTE (note_id, person_id, note_date, note_datetime, note_type_concept_id, note_title, note_txt)"
+    )
+    (found,) = problems(clinic)
+    assert found.startswith(f"study.yaml:{line_of(clinic, 'warehouse: {')}: ")
+    assert "there is no column 'note_text': the file has note_id, person_id" in found
+    assert found.endswith("did you mean 'note_txt'?")
+    connection.execute("DROP TABLE note")
+    connection.close()
+    (found,) = problems(clinic)
+    assert "the database has no table note" in found
+    (clinic / "landing" / "d1" / "omop.db").write_bytes(b"no database")
+    assert problems(clinic) == []

@@ -159,6 +159,14 @@ def test_a_document_and_a_report_may_have_the_same_id(tmp_path: Path) -> None:
             "unsupported_content_type",
         ),
         (
+            _document(content=[{"attachment": _attachment(r"{\rtf1 cut {\b off", "text/rtf")}]),
+            "truncated_file",
+        ),
+        (
+            _document(content=[{"attachment": _attachment("no RTF", "application/rtf")}]),
+            "malformed_rtf",
+        ),
+        (
             _document(content=[{"attachment": _attachment("x", "text/plain; charset=klingon")}]),
             "unknown_encoding",
         ),
@@ -192,6 +200,9 @@ def test_a_resource_that_cannot_be_used_is_quarantined_by_its_reason(
         ([_attachment("%PDF", "application/pdf"), _attachment("plain")], "plain"),
         ([_attachment("one"), _attachment("one"), _attachment("two")], "one\n\ntwo"),
         ([_attachment(""), _attachment("<p>x</p>", "application/xhtml+xml")], "x"),
+        ([_attachment(r"{\rtf1\ansi Gr\'f6\'dfe\par T\u8322?}", "text/rtf")], "Größe\nT₂"),
+        ([_attachment(r"{\rtf1\ansi Gr\'f6\'dfe}", "application/rtf; charset=utf-8")], "Größe"),
+        ([_attachment(r"{\rtf1 one}", "text/rtf"), _attachment("<p>two</p>", "text/html")], "two"),
     ],
 )
 def test_text_is_taken_in_its_character_set_plain_before_html(

@@ -3,6 +3,7 @@
 import base64
 import csv
 import gzip
+import io
 import json
 import zipfile
 from collections import Counter
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 
 from clinical_mm import tables
 from clinical_mm.ingest.clinical import read_clinical
@@ -22,6 +24,7 @@ from clinical_mm.ingest.genomics import read_genomics_matrix
 from clinical_mm.ingest.ledger import Ledger, is_conserved
 from clinical_mm.ingest.maf import read_genomics_maf
 from clinical_mm.ingest.notes import read_notes_table
+from clinical_mm.ingest.notes_omop import read_notes_omop
 from clinical_mm.ingest.outcomes import read_outcomes
 from clinical_mm.ingest.samples import GenomicTables
 from clinical_mm.study.sources import (
@@ -29,6 +32,7 @@ from clinical_mm.study.sources import (
     GenomicsMafSource,
     GenomicsMatrixSource,
     NotesFhirSource,
+    NotesOmopSource,
     NotesTableSource,
     OutcomesSource,
 )
@@ -38,6 +42,7 @@ pytestmark = pytest.mark.real_data
 READERS = {
     "notes_table": (NotesTableSource, read_notes_table, tables.NOTES),
     "notes_fhir": (NotesFhirSource, read_notes_fhir, tables.NOTES),
+    "notes_omop": (NotesOmopSource, read_notes_omop, tables.NOTES),
     "genomics_matrix": (GenomicsMatrixSource, read_genomics_matrix, tables.GENOMIC_SAMPLES),
     "genomics_maf": (GenomicsMafSource, read_genomics_maf, tables.GENOMIC_SAMPLES),
     "clinical": (ClinicalSource, read_clinical, tables.CLINICAL),
@@ -356,6 +361,21 @@ def test_a_whole_bundle_is_one_record_that_is_no_resource_of_notes(real_data: Pa
     _, ledger = _read(real_data / "ehr_standards" / "synthea_bundles", "Chet*.json", kind="notes_fhir")
     assert len(ledger.records()) == ledger.n_found
     assert ledger.n_accepted == 0
+
+
+def test_the_note_table_of_synthea_in_omop_has_every_column_and_no_record(
+    real_data: Path, tmp_path: Path
+) -> None:
+    """Its tables are Parquet; the columns are as OMOP CDM 5.4 names them."""
+    with zipfile.ZipFile(real_data / "ehr_standards" / "Synthea27NjParquet_5.4.zip") as archive:
+        note = pd.read_parquet(io.BytesIO(archive.read("Synthea27NjParquet/note.parquet")))
+    assert (len(note), len(note.columns)) == (0, 16)
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'omop.db'}")
+    note.to_sql("note", engine, index=False)
+    engine.dispose()
+    notes, ledger = _read(tmp_path, "omop.db", kind="notes_omop")
+    assert notes.empty
+    assert _fates(ledger) == (0, 0, 0, 0, 0)
 
 
 def test_patients_of_hancock_keep_their_zeros_in_every_table(real_data: Path) -> None:

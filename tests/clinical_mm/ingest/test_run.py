@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from clinical_mm.errors import DeliveryError, StoreError
 from clinical_mm.ingest import run
 from clinical_mm.ingest.delivery import Delivery, find_delivery
 from clinical_mm.ingest.ledger import Ledger
+from clinical_mm.ingest.omop import NOTE_COLUMNS
 from clinical_mm.ingest.run import ingest_delivery, ingest_stage
 from clinical_mm.store import Store
 from clinical_mm.study.root import Study
@@ -37,6 +39,15 @@ SOURCES: dict[str, dict[str, Any]] = {
         "available_time": "time",
     },
     "documents": {"kind": "notes_fhir", "path": "fhir/*.ndjson"},
+    "reports": {
+        "kind": "notes_files",
+        "path": "reports/*",
+        "manifest": "manifest.csv",
+        "file": "path",
+        "patient_id": "id",
+        "is_timeless": True,
+    },
+    "warehouse": {"kind": "notes_omop", "path": "omop.sqlite"},
     "scans": {"kind": "dicom", "path": "scans/**/*"},
     "expression": {"kind": "genomics_matrix", "path": "expression/*.csv", "samples": "rows"},
     "mutations": {"kind": "genomics_maf", "path": "*.maf", "sequenced": "sequenced.txt"},
@@ -52,6 +63,8 @@ SOURCES: dict[str, dict[str, Any]] = {
 STAGE_OF = {
     "letters": "notes",
     "documents": "notes",
+    "reports": "notes",
+    "warehouse": "notes",
     "scans": "imaging",
     "expression": "genomics",
     "mutations": "genomics",
@@ -61,6 +74,8 @@ STAGE_OF = {
 EXPECTED = {  # found, accepted, duplicate, superseded, quarantined: counted in the files below by hand
     "letters": (6, 2, 1, 1, 2),
     "documents": (3, 1, 0, 0, 2),
+    "reports": (4, 1, 1, 0, 2),
+    "warehouse": (2, 1, 0, 0, 1),
     "scans": (3, 1, 1, 0, 1),
     "expression": (6, 2, 1, 0, 3),
     "mutations": (4, 2, 1, 0, 1),
@@ -94,6 +109,17 @@ def _write_delivery(folder: Path) -> None:
     (folder / "fhir").mkdir()
     documents = _resource("1") + _resource("2", status="banana") + "no json\n"
     (folder / "fhir" / "d.ndjson").write_text(documents)
+    (folder / "reports").mkdir()
+    (folder / "reports" / "1.rtf").write_text(r"{\rtf1 one}")
+    (folder / "reports" / "2.txt").write_text("two")
+    manifest = ("path,id", *2 * [f"reports/1.rtf,{SECRET}"], "reports/3.txt,b")
+    (folder / "manifest.csv").write_text("\n".join(manifest) + "\n")
+    connection = sqlite3.connect(folder / "omop.sqlite")
+    connection.execute(f"CREATE TABLE note ({', '.join(NOTE_COLUMNS)})")
+    notes = [(1, SECRET, "2024-01-05", None, 0, None, "stored"), (2, None, "2024-01-05", None, 0, None, "x")]
+    connection.executemany("INSERT INTO note VALUES (?, ?, ?, ?, ?, ?, ?)", notes)
+    connection.commit()
+    connection.close()
     (folder / "scans" / "deep").mkdir(parents=True)
     shutil.copy(CT, folder / "scans" / "a")
     shutil.copy(CT, folder / "scans" / "deep" / "b")
@@ -187,7 +213,7 @@ def test_what_was_accepted_stands_in_the_tables_and_its_values_beside_it(
 ) -> None:
     paths = {s.stage.removeprefix("ingest "): s.path for s in ingest_delivery(study, store, delivery)}
     notes = tables.read_table(tables.NOTES, paths["notes"])
-    assert sorted(notes["text"]) == ["No change.", "first", "new"]
+    assert sorted(notes["text"]) == ["No change.", "first", "new", "one", "stored"]
     samples = tables.read_table(tables.GENOMIC_SAMPLES, paths["genomics"])
     for source in ("expression", "mutations"):
         values = pq.read_table(paths["genomics"] / f"genomics_{source}.parquet")

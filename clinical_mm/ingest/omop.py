@@ -1,0 +1,101 @@
+"""Databases of the OMOP common data model 5.4 in SQLite files: opened only to read, and streamed.
+
+https://ohdsi.github.io/CommonDataModel/cdm54.html. What a row means belongs to the readers.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from clinical_mm.errors import DeliveryError
+from clinical_mm.ingest.opening import UnreadableFileError
+
+NOTE_COLUMNS = (
+    *(
+        "note_id",
+        "person_id",
+        "note_date",
+        "note_datetime",
+        "note_type_concept_id",
+        "note_title",
+        "note_text",
+    ),
+)
+"""The columns of NOTE that are read."""
+
+_ROWS_AT_ONCE = 1000
+
+
+def note_header(path: Path, source: str) -> list[str]:
+    """The columns that the NOTE table of a database has, in lower case.
+
+    Raises:
+        UnreadableFileError: the file is no SQLite database, is damaged, or has changes beside it.
+        DeliveryError: the database has no such table.
+    """
+    with _opened(path) as connection:
+        has_table = sa.text(
+            "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND lower(name) = 'note'"
+        )
+        if not connection.scalar(has_table):
+            raise DeliveryError(f"source {source}: the database has no table note, as OMOP CDM 5.4 names it")
+        return [str(row.name).lower() for row in connection.execute(sa.text("PRAGMA table_info(note)"))]
+
+
+def note_cells(path: Path) -> Iterator[tuple[Any, ...]]:
+    """The rows of NOTE in the order of their ids: cells of `NOTE_COLUMNS` as SQLite has them.
+
+    Yields:
+        Text, numbers or None; `bytes` where text is no UTF-8.
+
+    Raises:
+        UnreadableFileError: as `note_header`, or damage that shows only while rows are read.
+    """
+    # Without types: SQLite holds in a column what it was given.
+    columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in NOTE_COLUMNS]
+    query = sa.select(*columns).select_from(sa.table("note")).order_by(sa.column("note_id"))
+    with _opened(path) as connection:
+        for row in connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query):
+            yield tuple(row)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sa.Connection]:
+    for ending in ("-wal", "-journal"):
+        beside = path.with_name(path.name + ending)
+        if beside.is_file() and beside.stat().st_size:
+            raise UnreadableFileError(
+                "unreadable_file",
+                f"a file {ending} beside the database holds changes that are not yet in it: close it, deliver again",
+            )
+    engine = sa.create_engine("sqlite://", creator=partial(_connected, path), poolclass=NullPool)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except (sa.exc.DBAPIError, sqlite3.Error):
+        raise UnreadableFileError(
+            "unreadable_file", "the file is no SQLite database, or is damaged, and cannot be read as a whole"
+        ) from None
+    finally:
+        engine.dispose()
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """A connection that writes nothing, not even beside the file."""
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+    connection.text_factory = _text
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def _text(content: bytes) -> str | bytes:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content

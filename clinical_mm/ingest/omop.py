@@ -17,15 +17,13 @@ from clinical_mm.errors import DeliveryError
 from clinical_mm.ingest.opening import UnreadableFileError
 
 NOTE_COLUMNS = (
-    *(
-        "note_id",
-        "person_id",
-        "note_date",
-        "note_datetime",
-        "note_type_concept_id",
-        "note_title",
-        "note_text",
-    ),
+    "note_id",
+    "person_id",
+    "note_date",
+    "note_datetime",
+    "note_type_concept_id",
+    "note_title",
+    "note_text",
 )
 """The columns of NOTE that are read."""
 

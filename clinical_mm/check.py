@@ -22,6 +22,7 @@ from clinical_mm.ingest.delivery import (
     matching_files,
 )
 from clinical_mm.ingest.opening import UnreadableFileError
+from clinical_mm.ingest.sites import load_sites
 from clinical_mm.ingest.tabular import is_parquet, place_of
 from clinical_mm.ingest.times import TimeReader
 from clinical_mm.store import Store
@@ -33,6 +34,7 @@ from clinical_mm.study.sources import (
     DicomSource,
     GenomicsMafSource,
     GenomicsMatrixSource,
+    GenomicsVcfSource,
     NotesTableSource,
     OutcomesSource,
     Source,
@@ -62,6 +64,7 @@ def check_study(path: Path, now_s: float) -> StageSummary:
     deliveries = _deliveries(file, problems)
     counts = _sources(file, deliveries, problems)
     problems += _times_and_patterns(file)
+    problems += _sites(file)
     problems += _crosswalks(file, deliveries)
     problems += _weights(file)
     problems += _encoders(file, _store(file, problems))
@@ -122,7 +125,7 @@ def _missing_columns(name: str, source: Source, path: Path) -> Iterator[str]:
     if not wanted:
         return
     try:
-        header = _header(name, path, source.table)  # type: ignore[union-attr]  # DICOM and FHIR declare no column
+        header = _header(name, path, source.table)  # type: ignore[union-attr]  # DICOM, FHIR and VCF declare no column
     except UnreadableFileError:
         return  # ingest quarantines such a file and says why
     except DeliveryError as error:
@@ -158,14 +161,14 @@ def _declared_columns(source: Source) -> list[str]:
         case GenomicsMatrixSource():
             wanted = [source.sample_id, source.patient_id, source.available_time]
         case _:
-            pass  # DICOM and FHIR name their elements themselves
+            pass  # DICOM, FHIR and VCF name their elements themselves
     return list(dict.fromkeys(column for column in wanted if column is not None))
 
 
 def _times_and_patterns(file: StudyFile) -> Iterator[Problem]:
     """Time zones that there are none of, and features by a regular expression that is none."""
     for name, source in file.study.sources.items():
-        if not isinstance(source, DicomSource):
+        if not isinstance(source, DicomSource | GenomicsVcfSource):
             try:
                 TimeReader(source.time, name)
             except DeliveryError as error:
@@ -175,6 +178,16 @@ def _times_and_patterns(file: StudyFile) -> Iterator[Problem]:
                 re.compile(source.features)
             except re.error as error:
                 yield (("sources", name, "features"), f"features is no regular expression: {error}")
+
+
+def _sites(file: StudyFile) -> Iterator[Problem]:
+    """Tables of sites that are not there, or hold what is no site."""
+    for name, source in file.study.sources.items():
+        if isinstance(source, GenomicsVcfSource) and source.sites is not None:
+            try:
+                load_sites(name, source.sites, file.study.resolve_path(source.sites.path))
+            except DeliveryError as error:
+                yield (("sources", name, "sites", "path"), str(error))
 
 
 def _crosswalks(file: StudyFile, deliveries: list[Delivery]) -> Iterator[Problem]:

@@ -23,6 +23,8 @@ from clinical_mm.ingest.maf import read_genomics_maf
 from clinical_mm.ingest.notes import read_notes_table
 from clinical_mm.ingest.outcomes import read_outcomes
 from clinical_mm.ingest.samples import write_values
+from clinical_mm.ingest.sites import SiteTable, load_sites
+from clinical_mm.ingest.vcf import read_genomics_vcf
 from clinical_mm.store import Store, content_hash, current, current_about, require_current, snapshot
 from clinical_mm.study.root import Study
 from clinical_mm.study.sources import (
@@ -31,6 +33,7 @@ from clinical_mm.study.sources import (
     DicomSource,
     GenomicsMafSource,
     GenomicsMatrixSource,
+    GenomicsVcfSource,
     NotesFhirSource,
     NotesTableSource,
     OutcomesSource,
@@ -54,6 +57,7 @@ _RECORD_KINDS = {
     "dicom": "file",
     "genomics_matrix": "sample",
     "genomics_maf": "variant",
+    "genomics_vcf": "sample",
     "clinical": "row",
     "outcomes": "row",
 }
@@ -110,7 +114,7 @@ def ingest_stage(study: Study, store: Store, delivery: Delivery, stage: str) -> 
             if path.is_dir():
                 return _summary(stage, delivery, path, is_unchanged=True)
         names = study.sources_of_stage(stage)
-        read = {name: _read(name, study.sources[name], delivery, store) for name in names}
+        read = {name: _read(name, study, delivery, store) for name in names}
         with snapshot(folder, fingerprint, {"delivery": delivery.name, "stage": stage}) as directory:
             _write(directory, _TABLES[stage], read)
         summary = _summary(stage, delivery, require_current(folder, "ingest"), is_unchanged=False)
@@ -123,15 +127,30 @@ def _fingerprint(study: Study, delivery: Delivery, stage: str) -> str:
     sources = {name: study.sources[name] for name in study.sources_of_stage(stage)}
     settings = {name: source.model_dump(mode="json") for name, source in sources.items()}
     patterns = [p for s in sources.values() for p in (s.path, getattr(s, "sequenced", None)) if p]
-    return content_hash(stage, delivery.name, settings, delivery_fingerprint(delivery, patterns), VERSION)
+    parts = [stage, delivery.name, settings, delivery_fingerprint(delivery, patterns), VERSION]
+    for name, source in sources.items():
+        if isinstance(source, GenomicsVcfSource) and source.sites is not None:
+            table = _sites(name, source, study)
+            parts.append([name, table.names, [str(site) for site in table.sites]])
+    return content_hash(*parts)
 
 
-def _read(name: str, source: Source, delivery: Delivery, store: Store) -> _Read:
+def _sites(name: str, source: GenomicsVcfSource, study: Study) -> SiteTable:
+    if source.sites is None:
+        return SiteTable()
+    return load_sites(name, source.sites, study.resolve_path(source.sites.path))
+
+
+def _read(name: str, study: Study, delivery: Delivery, store: Store) -> _Read:
+    source = study.sources[name]
     ledger = Ledger(name, delivery.name, _RECORD_KINDS[source.kind])
     files = matching_files(delivery, source)
-    if isinstance(source, GenomicsMatrixSource | GenomicsMafSource):
+    if isinstance(source, GenomicsMatrixSource | GenomicsMafSource | GenomicsVcfSource):
         if isinstance(source, GenomicsMatrixSource):
             genomic = read_genomics_matrix(name, source, delivery, files, ledger)
+        elif isinstance(source, GenomicsVcfSource):
+            sites = _sites(name, source, study)
+            genomic = read_genomics_vcf(name, source, sites, delivery, files, ledger)
         else:
             genomic = read_genomics_maf(name, source, delivery, files, ledger)
         return _Read(genomic.samples, ledger, genomic.values)

@@ -272,3 +272,16 @@ def test_an_encoder_that_is_still_to_be_pretrained_is_no_problem(clinic: Path) -
     change(clinic, "pretrain_text: {}", "pretrain_text: {start_from: ./base}")
     (found,) = problems(clinic)
     assert f"there is no encoder directory {clinic / 'base'}" in found
+
+
+def test_a_table_of_sites_that_is_missing_or_wrong_is_named_at_its_line(clinic: Path) -> None:
+    source = "  snps: {kind: genomics_vcf, path: '*.vcf', is_required: false, build: GRCh38, sites: {path: s.csv}}\n"
+    change(clinic, "  labs: {kind", f"{source}  labs: {{kind")
+    line = line_of(clinic, "snps:")
+    [problem] = problems(clinic)
+    assert problem.startswith(f"study.yaml:{line}: source snps: the table of sites 's.csv' does not exist")
+    (clinic / "s.csv").write_text("chrom,pos,ref,alt,name\n1,x,A,G,rs1\n", encoding="utf-8")
+    [problem] = problems(clinic)
+    assert "row 1" in problem
+    (clinic / "s.csv").write_text("chrom,pos,ref,alt,name\n1,10,A,G,rs1\n", encoding="utf-8")
+    assert not problems(clinic)

@@ -22,6 +22,7 @@ from clinical_mm.ingest.delivery import (
 )
 from clinical_mm.ingest.omop import NOTE_COLUMNS, note_header
 from clinical_mm.ingest.opening import UnreadableFileError, known_encoding
+from clinical_mm.ingest.sites import load_sites
 from clinical_mm.ingest.tabular import is_parquet, place_of
 from clinical_mm.ingest.times import TimeReader
 from clinical_mm.store import Store
@@ -33,6 +34,7 @@ from clinical_mm.study.sources import (
     DicomSource,
     GenomicsMafSource,
     GenomicsMatrixSource,
+    GenomicsVcfSource,
     NotesFilesSource,
     NotesOmopSource,
     NotesTableSource,
@@ -64,6 +66,7 @@ def check_study(path: Path, now_s: float) -> StageSummary:
     deliveries = _deliveries(file, problems)
     counts = _sources(file, deliveries, problems)
     problems += _times_and_patterns(file)
+    problems += _sites(file)
     problems += _crosswalks(file, deliveries)
     problems += _weights(file)
     problems += _encoders(file, _store(file, problems))
@@ -154,7 +157,7 @@ def _missing_columns(name: str, source: Source, path: Path) -> Iterator[str]:
 def _source_header(name: str, source: Source, path: Path) -> list[str]:
     if isinstance(source, NotesOmopSource):
         return note_header(path, name)
-    return _header(name, path, source.table)  # type: ignore[union-attr]  # DICOM and FHIR declare no column
+    return _header(name, path, source.table)  # type: ignore[union-attr]  # DICOM, FHIR and VCF declare no column
 
 
 def _header(source: str, path: Path, table: TableFormat) -> list[str]:
@@ -182,7 +185,7 @@ def _declared_columns(source: Source) -> list[str]:
         case GenomicsMatrixSource():
             wanted = [source.sample_id, source.patient_id, source.available_time]
         case _:
-            pass  # DICOM and FHIR name their elements themselves
+            pass  # DICOM, FHIR and VCF name their elements themselves
     return list(dict.fromkeys(column for column in wanted if column is not None))
 
 
@@ -195,7 +198,7 @@ def _times_and_patterns(file: StudyFile) -> Iterator[Problem]:
     for name, source in file.study.sources.items():
         if isinstance(source, NotesFilesSource) and known_encoding(source.encoding) is None:
             yield (("sources", name, "encoding"), f"{source.encoding!r} is no encoding that Python knows")
-        if not isinstance(source, DicomSource):
+        if not isinstance(source, DicomSource | GenomicsVcfSource):
             try:
                 TimeReader(source.time, name)
             except DeliveryError as error:
@@ -205,6 +208,16 @@ def _times_and_patterns(file: StudyFile) -> Iterator[Problem]:
                 re.compile(source.features)
             except re.error as error:
                 yield (("sources", name, "features"), f"features is no regular expression: {error}")
+
+
+def _sites(file: StudyFile) -> Iterator[Problem]:
+    """Tables of sites that are not there, or hold what is no site."""
+    for name, source in file.study.sources.items():
+        if isinstance(source, GenomicsVcfSource) and source.sites is not None:
+            try:
+                load_sites(name, source.sites, file.study.resolve_path(source.sites.path))
+            except DeliveryError as error:
+                yield (("sources", name, "sites", "path"), str(error))
 
 
 def _crosswalks(file: StudyFile, deliveries: list[Delivery]) -> Iterator[Problem]:

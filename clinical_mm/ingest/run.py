@@ -26,6 +26,8 @@ from clinical_mm.ingest.notes_files import read_notes_files
 from clinical_mm.ingest.notes_omop import read_notes_omop
 from clinical_mm.ingest.outcomes import read_outcomes
 from clinical_mm.ingest.samples import write_values
+from clinical_mm.ingest.sites import SiteTable, load_sites
+from clinical_mm.ingest.vcf import read_genomics_vcf
 from clinical_mm.store import (
     Store,
     content_hash,
@@ -42,6 +44,7 @@ from clinical_mm.study.sources import (
     DicomSource,
     GenomicsMafSource,
     GenomicsMatrixSource,
+    GenomicsVcfSource,
     NotesFhirSource,
     NotesFilesSource,
     NotesOmopSource,
@@ -69,6 +72,7 @@ _RECORD_KINDS = {
     "dicom": "file",
     "genomics_matrix": "sample",
     "genomics_maf": "variant",
+    "genomics_vcf": "sample",
     "clinical": "row",
     "outcomes": "row",
 }
@@ -127,7 +131,7 @@ def ingest_stage(
         if standing is not None and not force:
             return _summary(stage, delivery, standing, is_unchanged=True)
         names = study.sources_of_stage(stage)
-        read = {name: _read(name, study.sources[name], delivery, store) for name in names}
+        read = {name: _read(name, study, delivery, store) for name in names}
         about = {"delivery": delivery.name, "stage": stage}
         if standing is not None:
             content = _content(folder, _TABLES[stage], read)
@@ -149,7 +153,18 @@ def _fingerprint(study: Study, delivery: Delivery, stage: str) -> str:
     settings = {name: source.model_dump(mode="json") for name, source in sources.items()}
     beside = ("sequenced", "manifest")
     patterns = [p for s in sources.values() for p in (s.path, *(getattr(s, b, None) for b in beside)) if p]
-    return content_hash(stage, delivery.name, settings, delivery_fingerprint(delivery, patterns), VERSION)
+    parts = [stage, delivery.name, settings, delivery_fingerprint(delivery, patterns), VERSION]
+    for name, source in sources.items():
+        if isinstance(source, GenomicsVcfSource) and source.sites is not None:
+            table = _sites(name, source, study)
+            parts.append([name, table.names, [str(site) for site in table.sites]])
+    return content_hash(*parts)
+
+
+def _sites(name: str, source: GenomicsVcfSource, study: Study) -> SiteTable:
+    if source.sites is None:
+        return SiteTable()
+    return load_sites(name, source.sites, study.resolve_path(source.sites.path))
 
 
 def _standing(folder: Path, fingerprint: str) -> Path | None:
@@ -171,12 +186,16 @@ def _hash_of_files(directory: Path) -> str:
     return content_hash([[path.name, file_hash(path)] for path in sorted(directory.iterdir())])
 
 
-def _read(name: str, source: Source, delivery: Delivery, store: Store) -> _Read:
+def _read(name: str, study: Study, delivery: Delivery, store: Store) -> _Read:
+    source = study.sources[name]
     ledger = Ledger(name, delivery.name, _RECORD_KINDS[source.kind])
     files = matching_files(delivery, source)
-    if isinstance(source, GenomicsMatrixSource | GenomicsMafSource):
+    if isinstance(source, GenomicsMatrixSource | GenomicsMafSource | GenomicsVcfSource):
         if isinstance(source, GenomicsMatrixSource):
             genomic = read_genomics_matrix(name, source, delivery, files, ledger)
+        elif isinstance(source, GenomicsVcfSource):
+            sites = _sites(name, source, study)
+            genomic = read_genomics_vcf(name, source, sites, delivery, files, ledger)
         else:
             genomic = read_genomics_maf(name, source, delivery, files, ledger)
         return _Read(genomic.samples, ledger, genomic.values)

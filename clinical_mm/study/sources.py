@@ -1,14 +1,15 @@
 """Sources: what arrives in a delivery, in which format, and which column means what.
 
 A source reads one kind of record. All paths are glob patterns relative to the delivery's folder. What a record is
-depends on the kind: a DICOM file, a row of a table, a FHIR resource, a sample of a matrix, a variant of a MAF.
+depends on the kind: a DICOM file, a row of a table, a FHIR resource, a sample of a matrix or a VCF, a variant of a
+MAF.
 """
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from clinical_mm.study.base import Column, Settings
+from clinical_mm.study.base import Column, Name, Settings
 
 Glob = Annotated[str, Field(min_length=1, description="glob pattern, relative to the delivery's folder")]
 
@@ -152,6 +153,63 @@ class GenomicsMafSource(_TableSource):
     is_timeless: bool = True
 
 
+class VcfSites(Settings):
+    """The sites whose dosages are features: a table in the study's folder, the same for every delivery.
+
+    Its columns are chrom, pos (from 1), ref, alt and name; ref and alt are bases, and name is the feature's.
+    """
+
+    path: str = Field(min_length=1, description="CSV or TSV, relative to the study file")
+    table: TableFormat = TableFormat()
+    absent_is_reference: bool = Field(
+        False,
+        description="a site without a record is homozygous reference (0), not missing: for files that were called "
+        "at every site and list the variants alone",
+    )
+
+
+class VcfBurden(Settings):
+    """The number of a sample's variants by gene and class of consequence, as features `GENE:class`."""
+
+    annotation: Literal["CSQ", "ANN"] = Field(description="INFO field: CSQ of VEP, ANN of SnpEff")
+    classes: dict[Name, tuple[str, ...]] = Field(
+        min_length=1,
+        description="Sequence Ontology terms of each class: {truncating: [stop_gained, frameshift_variant]}",
+    )
+    genes: tuple[str, ...] = Field((), description="genes to count in; default: all that are annotated")
+
+    @model_validator(mode="after")
+    def _classes_have_terms(self) -> "VcfBurden":
+        for name, terms in self.classes.items():
+            if not all(terms) or not terms:
+                raise ValueError(f"names no term for the class {name!r}")
+        if not all(self.genes):
+            raise ValueError("genes holds an empty name")
+        return self
+
+
+class GenomicsVcfSource(_Source):
+    """Genotypes in VCF 4.1 to 4.5 or BCF: dosages of declared sites, and variants counted by gene."""
+
+    kind: Literal["genomics_vcf"]
+    build: Literal["GRCh37", "GRCh38"] = Field(
+        description="of the coordinates; a file whose contig lengths are others is quarantined"
+    )
+    sites: VcfSites | None = None
+    burden: VcfBurden | None = None
+    is_passing_only: bool = Field(
+        False,
+        description="records with a failed FILTER are missing at sites and count in no gene; default: they are used",
+    )
+    is_timeless: bool = True
+
+    @model_validator(mode="after")
+    def _has_features(self) -> "GenomicsVcfSource":
+        if self.sites is None and self.burden is None:
+            raise ValueError("names no features: declare sites, burden or both")
+        return self
+
+
 class NumberVariable(Settings):
     """A number with its unit and the range outside which a value cannot be true."""
 
@@ -223,6 +281,7 @@ Source = Annotated[
     | DicomSource
     | GenomicsMatrixSource
     | GenomicsMafSource
+    | GenomicsVcfSource
     | ClinicalSource
     | OutcomesSource,
     Field(discriminator="kind"),
@@ -236,6 +295,7 @@ STAGE_OF_KIND = {
     "dicom": "imaging",
     "genomics_matrix": "genomics",
     "genomics_maf": "genomics",
+    "genomics_vcf": "genomics",
     "clinical": "clinical",
     "outcomes": "outcomes",
 }

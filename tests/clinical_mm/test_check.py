@@ -313,3 +313,16 @@ def test_the_columns_of_an_omop_database_are_looked_for(clinic: Path) -> None:
     assert "the database has no table note" in found
     (clinic / "landing" / "d1" / "omop.db").write_bytes(b"no database")
     assert problems(clinic) == []
+
+
+def test_a_table_of_sites_that_is_missing_or_wrong_is_named_at_its_line(clinic: Path) -> None:
+    source = "  snps: {kind: genomics_vcf, path: '*.vcf', is_required: false, build: GRCh38, sites: {path: s.csv}}\n"
+    change(clinic, "  labs: {kind", f"{source}  labs: {{kind")
+    line = line_of(clinic, "snps:")
+    [problem] = problems(clinic)
+    assert problem.startswith(f"study.yaml:{line}: source snps: the table of sites 's.csv' does not exist")
+    (clinic / "s.csv").write_text("chrom,pos,ref,alt,name\n1,x,A,G,rs1\n", encoding="utf-8")
+    [problem] = problems(clinic)
+    assert "row 1" in problem
+    (clinic / "s.csv").write_text("chrom,pos,ref,alt,name\n1,10,A,G,rs1\n", encoding="utf-8")
+    assert not problems(clinic)

@@ -1,0 +1,125 @@
+"""Genotypes in VCF and BCF: dosages of declared sites, and variants counted by gene and class of consequence.
+
+A record of the ledger is a sample of a file, as in a matrix; a file that cannot be used counts as one. The variants of
+a sample stand in one file: where two hold the same sample and say different things, both are quarantined. How a file
+is read is in `vcf_reading`; only features leave it, never its genotypes.
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from clinical_mm.errors import DeliveryError
+from clinical_mm.ingest.delivery import Delivery
+from clinical_mm.ingest.ledger import Ledger
+from clinical_mm.ingest.samples import GenomicTables, Samples, genomic_tables, joined, settle_samples
+from clinical_mm.ingest.sites import SiteTable
+from clinical_mm.ingest.vcf_process import VcfLimits, ask_to_read
+from clinical_mm.ingest.vcf_wire import Burden, Genotypes, Mismatch, ReadRequest, Refusal
+from clinical_mm.progress import track
+from clinical_mm.study.sources import GenomicsVcfSource
+
+
+def read_genomics_vcf(  # noqa: PLR0917 - what all readers take, the sites, and the limits
+    name: str,
+    source: GenomicsVcfSource,
+    sites: SiteTable,
+    delivery: Delivery,
+    files: list[Path],
+    ledger: Ledger,
+    limits: VcfLimits | None = None,
+) -> GenomicTables:
+    """Read the samples of a source of kind `genomics_vcf`.
+
+    Args:
+        name: of the source.
+        source: its declaration.
+        sites: the table that `source.sites` names; an empty one where it names none.
+        delivery: where the files lie.
+        files: the source's files in it; indexes (.tbi, .csi) are passed over.
+        ledger: is told the fate of each sample, once.
+        limits: what a file may take in time and memory; default `VcfLimits()`.
+
+    Returns:
+        Rows of `tables.GENOMIC_SAMPLES` and their values: dosages, NaN where one is not known, then counts of
+        carried variants, 0 where a sample carries none.
+
+    Raises:
+        DeliveryError: a file lacks the declared annotation, a site bears the name of a count, or the process that
+            reads files does not start.
+    """
+    parts = []
+    files = [path for path in files if path.suffix.lower() not in {".tbi", ".csi"}]
+    for path in track(files, f"reading {name}"):
+        answer = ask_to_read(path, _request(source, sites, path), limits or VcfLimits())
+        place = delivery.relative(path)
+        match answer:
+            case Mismatch():
+                raise DeliveryError(f"source {name}, delivery {delivery.name}: {answer.sentence}")
+            case Refusal():
+                ledger.found()
+                ledger.quarantine(place, answer.reason_code, answer.sentence)
+            case Genotypes():
+                parts.append(_samples(answer, sites, place, source, ledger, name))
+    together = joined(parts)
+    features = [*sites.names, *sorted(set(together.features) - set(sites.names))]
+    samples, hashes = settle_samples(_arranged(together, features), ledger)
+    if source.burden is not None:
+        counts = samples.values[:, len(sites.names) :]
+        counts[np.isnan(counts)] = 0  # who was sequenced and carries none, whoever else carries one
+        samples = replace(samples, absent_feature=0.0)
+    return genomic_tables(name, delivery.name, samples, hashes)
+
+
+def _request(source: GenomicsVcfSource, sites: SiteTable, path: Path) -> ReadRequest:
+    burden = source.burden
+    return ReadRequest(
+        os.fsencode(path.resolve()),
+        source.build,
+        sites.sites,
+        source.sites is not None and source.sites.absent_is_reference,
+        None if burden is None else Burden(burden.annotation, burden.classes, burden.genes),
+        source.is_passing_only,
+    )
+
+
+def _samples(  # noqa: PLR0917
+    answer: Genotypes, sites: SiteTable, place: str, source: GenomicsVcfSource, ledger: Ledger, name: str
+) -> Samples:
+    n = len(answer.samples)
+    ledger.found(n)
+    if not set(sites.names).isdisjoint(answer.counted):
+        raise DeliveryError(f"source {name}: a site bears the name of a count of burden: rename the site")
+    dosages = np.frombuffer(answer.dosages, dtype=np.float32).reshape(n, len(sites.names))
+    counts = np.frombuffer(answer.counts, dtype=np.float32).reshape(n, len(answer.counted))
+    # No variant is for now no observation: a sample's hash is then the same whoever is delivered beside it.
+    observed = np.where(counts > 0, counts, np.float32(np.nan))
+    ids = np.array([sample.strip() for sample in answer.samples], dtype=object)
+    locators = np.array([f"{place}#sample {number}" for number in range(1, n + 1)], dtype=object)
+    problem = None
+    is_usable = ids != ""
+    if not source.is_timeless:
+        problem = ("missing_time", "a VCF carries no time, and the source is not declared timeless")
+        is_usable[:] = False
+    for locator in locators[~is_usable]:
+        ledger.quarantine(locator, *(problem or ("missing_sample_id", "the column names no sample")))
+    return Samples(
+        locators,
+        ids,
+        ids,
+        np.full(n, np.datetime64("NaT", "us")),
+        [*sites.names, *answer.counted],
+        np.concatenate([dosages, observed], axis=1),
+    ).take(is_usable)
+
+
+def _arranged(samples: Samples, features: list[str]) -> Samples:
+    """The same samples with their features in a given order; those that no file has are missing."""
+    place = {feature: i for i, feature in enumerate(samples.features)}
+    values = np.full((len(samples), len(features)), np.nan, dtype=np.float32)
+    for column, feature in enumerate(features):
+        if feature in place:
+            values[:, column] = samples.values[:, place[feature]]
+    return replace(samples, features=features, values=values)

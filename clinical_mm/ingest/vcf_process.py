@@ -1,0 +1,75 @@
+"""Asks a process of its own to read a VCF, and outlives whatever becomes of it.
+
+One process a file: it starts in a fraction of a second, and a file that kills it takes no other with it. What the
+process does is in `vcf_worker`.
+"""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+import clinical_mm
+from clinical_mm.errors import DeliveryError
+from clinical_mm.ingest.vcf_wire import READY, Answer, ReadRequest, Refusal
+
+_ALARM_GRACE_S = 10
+
+
+@dataclass(frozen=True)
+class VcfLimits:
+    """What a file may take.
+
+    Attributes:
+        deadline_s: for any file, and
+        deadline_s_per_mb: so much more for every MB of it. Compressed, a MB takes about a second.
+        address_space_bytes: of the process.
+    """
+
+    deadline_s: float = 60.0
+    deadline_s_per_mb: float = 10.0
+    address_space_bytes: int = 8 << 30
+
+
+def ask_to_read(path: Path, request: ReadRequest, limits: VcfLimits) -> Answer:
+    """Have a file read.
+
+    Args:
+        path: the file, whose size gives the deadline.
+        request: what is to be read of it.
+        limits: what it may take.
+
+    Returns:
+        The answer; a refusal where the process ended without one or was late.
+
+    Raises:
+        DeliveryError: the process does not start.
+    """
+    package = Path(clinical_mm.__file__).resolve().parent.parent
+    deadline_s = limits.deadline_s + limits.deadline_s_per_mb * path.stat().st_size / 1e6
+    arguments = [str(limits.address_space_bytes), str(int(deadline_s) + _ALARM_GRACE_S)]
+    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+    try:
+        done = subprocess.run(  # noqa: S603 - this interpreter and this package
+            [sys.executable, "-m", "clinical_mm.ingest.vcf_worker", *arguments],
+            cwd=package,  # `-m` looks there first: the worker is of the same version as its caller
+            env={**os.environ, **threads},
+            input=msgspec.msgpack.encode(request),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=deadline_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Refusal("unreadable_file", "reading the file took longer than the deadline")
+    if not done.stdout.startswith(READY):
+        raise DeliveryError(
+            "the process that reads VCF does not start: run "
+            "`python -m clinical_mm.ingest.vcf_worker 8589934592 60 < /dev/null` to see why"
+        )
+    if done.returncode != 0:
+        return Refusal("unreadable_file", "the file ended the process that read it")
+    return msgspec.msgpack.decode(done.stdout[len(READY) :], type=Answer)

@@ -1,9 +1,12 @@
 """Fixtures that more than one folder of tests needs."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -15,3 +18,18 @@ def real_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no real data at {path}: set CLINICAL_MM_REAL_DATA")
     return path
+
+
+@pytest.fixture(scope="session")
+def study_file() -> Callable[[Path, Path, Callable[[dict[str, Any]], None]], Path]:
+    """`study_file(path, target, change)` writes a study file with changes, in place or beside it."""
+
+    def write(path: Path, target: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+        safe = YAML(typ="safe")
+        content = safe.load(path.read_text(encoding="utf-8"))
+        change(content)
+        with target.open("w", encoding="utf-8") as file:
+            safe.dump(content, file)
+        return target
+
+    return write

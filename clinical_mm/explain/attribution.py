@@ -135,18 +135,21 @@ def attribute(
             attributed = sum(float(v.double().sum()) for v in settled) + sum(p.total for p in pieces)
             if abs(attributed - (score - baseline_score)) <= allowed:
                 break
-            # What is as exact as its share of the path asks for stays; beyond that single precision says nothing.
-            rough = [p for p in pieces if p.error > allowed * p.length + _ROUNDING * max(abs(score), 1.0)]
-            halved = sorted(rough, key=lambda p: -p.error)[: (max_steps - n_steps) // (2 * NODES)]
+            n_halved = (max_steps - n_steps) // (2 * NODES)
+            rough: list[_Piece] = []
+            smooth: list[_Piece] = []
+            for piece in sorted(pieces, key=lambda p: -p.error):
+                # As exact as its share of the path asks for; beyond that single precision says nothing.
+                is_smooth = piece.error <= allowed * piece.length + _ROUNDING * max(abs(score), 1.0)
+                (smooth if is_smooth else rough).append(piece)
+            halved, waiting = rough[:n_halved], rough[n_halved:]
             if not halved:
                 break
-            is_rough = {id(p) for p in rough}
-            settled = _add(settled, [p for p in pieces if id(p) not in is_rough])
+            settled = _add(settled, smooth)
             middles = [(p.start[0] + p.end[0]) / 2 for p in halved]
             centres = list(zip(middles, path.outputs(middles), strict=True))
             halves = [h for p, c in zip(halved, centres, strict=True) for h in ((p.start, c), (c, p.end))]
-            is_halved = {id(p) for p in halved}
-            pieces = [p for p in rough if id(p) not in is_halved] + path.integrate(halves)
+            pieces = waiting + path.integrate(halves)
             n_steps += len(halves) * NODES
     total = _add(settled, pieces)
     attributed = sum(float(value.double().sum()) for value in total)

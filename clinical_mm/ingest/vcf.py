@@ -94,7 +94,8 @@ def _samples(  # noqa: PLR0917
         raise DeliveryError(f"source {name}: a site bears the name of a count of burden: rename the site")
     dosages = np.frombuffer(answer.dosages, dtype=np.float32).reshape(n, len(sites.names))
     counts = np.frombuffer(answer.counts, dtype=np.float32).reshape(n, len(answer.counted))
-    # No variant is for now no observation: a sample's hash is then the same whoever is delivered beside it.
+    # A count of zero is left out of the sample's hash, which is then the same whoever is delivered beside it; the zeros
+    # are put in once all files are read.
     observed = np.where(counts > 0, counts, np.float32(np.nan))
     ids = np.array([sample.strip() for sample in answer.samples], dtype=object)
     locators = np.array([f"{place}#sample {number}" for number in range(1, n + 1)], dtype=object)

@@ -43,8 +43,6 @@ class WeightAverage(TrainerCallback):
     def update(self) -> None:
         """Take the weights as they are now into the mean."""
         share = max(1 / self._span_steps, 1 / (1 + self._n_steps / _WARMUP_STEPS))
-        if self._span_steps == 1:
-            share = 1.0
         with torch.no_grad():
             for name, tensor in self._learning().items():
                 if name in self._mean:

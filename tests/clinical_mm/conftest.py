@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from ruamel.yaml import YAML
 
 from clinical_mm.cohort.build import build_cohort
 from clinical_mm.cohort.linkage import link
@@ -66,16 +65,6 @@ class Built:
         return weight_sources(self.study, self.store, self.study.tasks[task])
 
 
-def write_study(path: Path, target: Path, change: Callable[[dict[str, Any]], None]) -> Path:
-    """A study file with changes, beside another."""
-    yaml = YAML(typ="safe")
-    content = yaml.load(path.read_text(encoding="utf-8"))
-    change(content)
-    with target.open("w", encoding="utf-8") as file:
-        yaml.dump(content, file)
-    return target
-
-
 def _make_tiny(study: dict[str, Any]) -> None:
     relapse, survival = study["tasks"]["relapse"], study["tasks"]["survival"]
     relapse["modalities"]["text"] |= {"window_tokens": 64, "max_windows": 2}
@@ -112,11 +101,13 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def ingested(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Built:
+def ingested(
+    tmp_path_factory: pytest.TempPathFactory, study_file: Callable[..., Path], one_thread: None
+) -> Built:
     """The study, ingested and linked, with its cohorts: what pretraining reads."""
     directory = tmp_path_factory.mktemp("training") / "demo"
     generate_cohort(directory, seed=11, n_patients=44)
-    write_study(directory / "study.yaml", directory / "study.yaml", _make_tiny)
+    study_file(directory / "study.yaml", directory / "study.yaml", _make_tiny)
     built = _load(directory)
     for delivery in find_deliveries(built.study):
         ingest_delivery(built.study, built.store, delivery)
@@ -144,9 +135,3 @@ def built(ingested: Built, pretrained: StageSummary) -> Built:
 def trained(built: Built) -> StageSummary:
     """The outcome of training `relapse` once."""
     return train(built.study, built.store, "relapse")
-
-
-@pytest.fixture(scope="session")
-def study_file() -> Callable[[Path, Path, Callable[[dict[str, Any]], None]], Path]:
-    """`study_file(path, target, change)` writes a changed study file beside another."""
-    return write_study

@@ -8,13 +8,14 @@ some hundred patients are held out and a difference of 0.05 in AUROC can be told
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from ruamel.yaml import YAML
 
 from clinical_mm.evaluation.record import require_evaluation
 from clinical_mm.explain.explanation import Explanation
@@ -47,17 +48,21 @@ class Finished:
     truth: GroundTruth
 
 
+def _explain_many(study: dict[str, Any]) -> None:
+    study["tasks"] = {TASK: study["tasks"][TASK]}
+    study["tasks"][TASK]["explain"]["patients"] = N_EXPLAINED
+
+
 @pytest.fixture(scope="module", params=SEEDS)
-def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def finished(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    study_file: Callable[..., Path],
+) -> Finished:
     """One seed's cohort through `python -m pipelines.demo`, which runs the assets."""
     directory = tmp_path_factory.mktemp(f"seed{request.param}") / "demo"
     generate_cohort(directory, seed=request.param, n_patients=N_PATIENTS)
-    yaml, path = YAML(typ="safe"), directory / "study.yaml"
-    study_file = yaml.load(path.read_text(encoding="utf-8"))
-    study_file["tasks"] = {TASK: study_file["tasks"][TASK]}
-    study_file["tasks"][TASK]["explain"]["patients"] = N_EXPLAINED
-    with path.open("w", encoding="utf-8") as file:
-        yaml.dump(study_file, file)
+    path = study_file(directory / "study.yaml", directory / "study.yaml", _explain_many)
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.demo", str(directory)],
         cwd=REPOSITORY,

@@ -6,10 +6,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
-from ruamel.yaml import YAML
 
 from clinical_mm.cohort.build import load_cohort
 from clinical_mm.store import Store, current, current_about
@@ -29,22 +29,23 @@ concurrency: {runs: {max_concurrent_runs: 1}}
 """
 
 
+def _make_small(study: dict[str, Any]) -> None:
+    study["tasks"] = {TASK: study["tasks"][TASK]}
+    task = study["tasks"][TASK]
+    task["training"] |= {"epochs": 2}
+    task["evaluation"] = {"bootstrap": 100}
+    task["explain"] = {"patients": 2, "steps": 8, "max_steps": 8}
+    task["promotion"] = {"margin": 0.49, "beat_baseline": False}
+    study["pretrain_text"] |= {"epochs": 1}
+    study["schedules"] = {"nightly": "* * * * *", "weekly": "* * * * *"}
+
+
 @pytest.fixture
-def demo(tmp_path: Path) -> Path:
+def demo(tmp_path: Path, study_file: Callable[..., Path]) -> Path:
     """A small cohort whose schedules come every minute and whose model is trained for two epochs."""
     directory = tmp_path / "demo"
     generate_cohort(directory, seed=11, n_patients=60)
-    yaml, path = YAML(typ="safe"), directory / "study.yaml"
-    study = yaml.load(path.read_text(encoding="utf-8"))
-    study["tasks"] = {TASK: study["tasks"][TASK]}
-    study["tasks"][TASK]["training"] |= {"epochs": 2}
-    study["tasks"][TASK]["evaluation"] = {"bootstrap": 100}
-    study["tasks"][TASK]["explain"] = {"patients": 2, "steps": 8, "max_steps": 8}
-    study["tasks"][TASK]["promotion"] = {"margin": 0.49, "beat_baseline": False}
-    study["pretrain_text"] |= {"epochs": 1}
-    study["schedules"] = {"nightly": "* * * * *", "weekly": "* * * * *"}
-    with path.open("w", encoding="utf-8") as file:
-        yaml.dump(study, file)
+    study_file(directory / "study.yaml", directory / "study.yaml", _make_small)
     home = directory / "dagster"
     home.mkdir()
     (home / "dagster.yaml").write_text(_DAGSTER_YAML, encoding="utf-8")

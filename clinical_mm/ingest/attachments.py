@@ -13,9 +13,9 @@ from clinical_mm.ingest.documents import (
     PLAIN_TYPES,
     READABLE_TYPES,
     RTF_TYPES,
-    DocumentError,
     document_text,
 )
+from clinical_mm.ingest.ledger import RecordRefusedError
 from clinical_mm.ingest.resources import Attachment
 
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9_.:-]+)", re.IGNORECASE)
@@ -31,7 +31,7 @@ def text_of(attachments: list[Attachment]) -> str:
         The text; "" where there is no attachment, or an empty one.
 
     Raises:
-        DocumentError: no attachment is inline text, or one does not decode.
+        RecordRefusedError: no attachment is inline text, or one does not decode.
     """
     inline = [a for a in attachments if a.data is not None]
     for types in (PLAIN_TYPES, HTML_TYPES, RTF_TYPES):
@@ -39,12 +39,12 @@ def text_of(attachments: list[Attachment]) -> str:
         if any(part.strip() for part in parts):
             return "\n\n".join(dict.fromkeys(part for part in parts if part.strip()))
     if any(_media_type(a) not in READABLE_TYPES for a in inline):
-        raise DocumentError(
+        raise RecordRefusedError(
             "unsupported_content_type",
             "no attachment is text/plain, text/html or text/rtf, which alone are read",
         )
     if any(a.url for a in attachments if a.data is None):
-        raise DocumentError("text_not_inline", "the document is only linked: its text must stand inline")
+        raise RecordRefusedError("text_not_inline", "the document is only linked: its text must stand inline")
     return ""
 
 
@@ -56,6 +56,6 @@ def _decoded(attachment: Attachment) -> str:
     try:
         data = base64.b64decode("".join((attachment.data or "").split()), validate=True)
     except (binascii.Error, ValueError):
-        raise DocumentError("malformed_attachment", "the data of an attachment is no base64") from None
+        raise RecordRefusedError("malformed_attachment", "the data of an attachment is no base64") from None
     declared = _CHARSET.search(attachment.contentType or "")
     return document_text(data, _media_type(attachment), declared.group(1) if declared else None)

@@ -6,8 +6,9 @@ Where the bytes come from, an attachment or a file, does not belong here.
 import re
 
 from clinical_mm.ingest.html_text import html_to_text
+from clinical_mm.ingest.ledger import RecordRefusedError
 from clinical_mm.ingest.opening import known_encoding
-from clinical_mm.ingest.rtf_text import RtfError, rtf_to_text
+from clinical_mm.ingest.rtf_text import rtf_to_text
 
 PLAIN_TYPES = ("text/plain",)
 HTML_TYPES = ("text/html", "application/xhtml+xml")
@@ -15,15 +16,6 @@ RTF_TYPES = ("text/rtf", "application/rtf")
 READABLE_TYPES = (*PLAIN_TYPES, *HTML_TYPES, *RTF_TYPES)
 
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?([A-Za-z0-9_.:-]+)", re.IGNORECASE)
-
-
-class DocumentError(Exception):
-    """The text of a document cannot be had: reason code and sentence."""
-
-    def __init__(self, reason_code: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.reason_code = reason_code
-        self.sentence = sentence
 
 
 def document_text(data: bytes, media_type: str, charset: str | None = None, default: str = "utf-8") -> str:
@@ -36,15 +28,13 @@ def document_text(data: bytes, media_type: str, charset: str | None = None, defa
         default: the character set where none stands beside it, and HTML names none itself.
 
     Raises:
-        DocumentError: the media type is none of those, the character set is unknown, or the document does not decode.
+        RecordRefusedError: the media type is none of those, the character set is unknown, or the document does not
+            decode; or as `rtf_to_text`.
     """
     if media_type in RTF_TYPES:
-        try:
-            return rtf_to_text(data)
-        except RtfError as error:
-            raise DocumentError(error.reason_code, error.sentence) from None
+        return rtf_to_text(data)
     if media_type not in READABLE_TYPES:
-        raise DocumentError(
+        raise RecordRefusedError(
             "unsupported_content_type",
             "the document is not text/plain, text/html or text/rtf, which alone are read",
         )
@@ -54,12 +44,12 @@ def document_text(data: bytes, media_type: str, charset: str | None = None, defa
         charset = in_document.group(1).decode("ascii") if in_document else None
     codec = known_encoding(charset or default)
     if codec is None:
-        raise DocumentError("unknown_encoding", "the document names a character set that is not known")
+        raise RecordRefusedError("unknown_encoding", "the document names a character set that is not known")
     try:
         text = data.decode(codec)
         text.encode("utf-8")  # refuses surrogates, which some codecs let pass and no table can hold
     except UnicodeError:
-        raise DocumentError(
+        raise RecordRefusedError(
             "unknown_encoding", "the document does not decode in the character set that is declared"
         ) from None
     return html_to_text(text) if is_html else text

@@ -13,8 +13,7 @@ import pandas as pd
 
 from clinical_mm.ingest.attachments import text_of
 from clinical_mm.ingest.delivery import Delivery
-from clinical_mm.ingest.documents import DocumentError
-from clinical_mm.ingest.ledger import Ledger
+from clinical_mm.ingest.ledger import Ledger, RecordRefusedError
 from clinical_mm.ingest.note_versions import NoteRecord, note_rows, own_id, settle
 from clinical_mm.ingest.opening import UnreadableFileError, open_bytes
 from clinical_mm.ingest.resources import DiagnosticReport, DocumentReference, ResourceHead
@@ -45,15 +44,6 @@ _ONLY_FORMAT = frozenset({"unsupported_content_type", "text_not_inline"})
 
 _HEAD = msgspec.json.Decoder(ResourceHead)
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-class _RefusedError(Exception):
-    """A resource cannot be used: reason code and sentence."""
-
-    def __init__(self, reason_code: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.reason_code = reason_code
-        self.sentence = sentence
 
 
 def read_notes_fhir(
@@ -96,7 +86,7 @@ def read_notes_fhir(
         for locator, content in found:
             try:
                 records.append(_record(content, locator, reader))
-            except _RefusedError as refusal:
+            except RecordRefusedError as refusal:
                 ledger.quarantine(locator, refusal.reason_code, refusal.sentence)
     return note_rows(name, delivery.name, settle(records, ledger))
 
@@ -106,10 +96,10 @@ def _record(line: bytes, locator: str, reader: TimeReader) -> NoteRecord:
     kind = type(resource).__name__
     status = _status(resource, kind)
     if resource.subject is None:
-        raise _RefusedError("missing_patient_id", "the resource names no subject")
+        raise RecordRefusedError("missing_patient_id", "the resource names no subject")
     patient = resource.subject.target_of("Patient")
     if not patient:
-        raise _RefusedError("missing_patient_id", "the subject is no reference to a Patient")
+        raise RecordRefusedError("missing_patient_id", "the subject is no reference to a Patient")
     available = _time(resource.available, reader)
     record = NoteRecord(
         locator=locator,
@@ -130,8 +120,8 @@ def _record(line: bytes, locator: str, reader: TimeReader) -> NoteRecord:
         element = "date" if isinstance(resource, DocumentReference) else "issued"
         if is_missing_time(resource.available):
             sentence = f"the resource has no `{element}`, which says when it could be read"
-            raise _RefusedError("missing_time", sentence)
-        raise _RefusedError("unreadable_time", f"`{element}` is no FHIR instant")
+            raise RecordRefusedError("missing_time", sentence)
+        raise RecordRefusedError("unreadable_time", f"`{element}` is no FHIR instant")
     if record.event_time is None and not is_missing_time(resource.event):
         record = record.with_problem(
             "event", "unreadable_time", "the event's time names no day, or is no time"
@@ -143,19 +133,19 @@ def _decoded(line: bytes) -> _Resource:
     try:
         kind = _HEAD.decode(line).resourceType
     except msgspec.ValidationError:
-        raise _RefusedError("wrong_resource", "the line is no FHIR resource") from None
+        raise RecordRefusedError("wrong_resource", "the line is no FHIR resource") from None
     except _MALFORMED:
-        raise _RefusedError("malformed_json", "the line is no JSON") from None
+        raise RecordRefusedError("malformed_json", "the line is no JSON") from None
     if kind not in _DECODERS:
-        raise _RefusedError(
+        raise RecordRefusedError(
             "wrong_resource", "the resource is neither DocumentReference nor DiagnosticReport"
         )
     try:
         return _DECODERS[kind].decode(line)
     except _MALFORMED as error:
         if not isinstance(error, msgspec.ValidationError):
-            raise _RefusedError("malformed_json", "the line is no JSON") from None
-        raise _RefusedError(
+            raise RecordRefusedError("malformed_json", "the line is no JSON") from None
+        raise RecordRefusedError(
             "malformed_resource", f"an element is not of the type that {kind} declares"
         ) from None
 
@@ -164,16 +154,18 @@ def _status(resource: _Resource, kind: str) -> str:
     """The status of the note: that of the document where the reference itself is current."""
     status = resource.status
     if status is None or status not in _STATUSES[kind]:
-        raise _RefusedError("unknown_code", f"the status is missing, or none of the codes of {kind}")
+        raise RecordRefusedError("unknown_code", f"the status is missing, or none of the codes of {kind}")
     if status == "cancelled":
-        raise _RefusedError("cancelled", "the report was cancelled")
+        raise RecordRefusedError("cancelled", "the report was cancelled")
     if isinstance(resource, DocumentReference):
         if any(r.code not in _RELATIONS for r in resource.relatesTo):
-            raise _RefusedError(
+            raise RecordRefusedError(
                 "unknown_code", "a relatesTo has none of the codes of DocumentRelationshipType"
             )
         if resource.docStatus is not None and resource.docStatus not in _DOC_STATUSES:
-            raise _RefusedError("unknown_code", "the docStatus is none of the codes of CompositionStatus")
+            raise RecordRefusedError(
+                "unknown_code", "the docStatus is none of the codes of CompositionStatus"
+            )
         if status == "current":
             return resource.docStatus or status
     return status
@@ -191,14 +183,14 @@ def _text(resource: _Resource) -> str:
     conclusion = (resource.conclusion or "") if isinstance(resource, DiagnosticReport) else ""
     try:
         text = text_of(resource.attachments)
-    except DocumentError as error:
+    except RecordRefusedError as error:
         if not conclusion.strip() or error.reason_code not in _ONLY_FORMAT:
-            raise _RefusedError(error.reason_code, error.sentence) from None
+            raise
         text = ""
     if conclusion.strip() and conclusion.strip() not in text:
         text = f"{text}\n\n{conclusion}" if text.strip() else conclusion
     if not text.strip():
-        raise _RefusedError("empty_text", "the resource has no text")
+        raise RecordRefusedError("empty_text", "the resource has no text")
     return text
 
 

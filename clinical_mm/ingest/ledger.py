@@ -11,6 +11,15 @@ import pandas as pd
 from clinical_mm import tables
 
 
+class RecordRefusedError(Exception):
+    """A record, or a document in it, cannot be used; its reader quarantines it under `reason_code`."""
+
+    def __init__(self, reason_code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.reason_code = reason_code
+        self.sentence = sentence
+
+
 @dataclass
 class Ledger:
     """Fates of the records of one source in one delivery."""

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from clinical_mm.ingest.delivery import Delivery
-from clinical_mm.ingest.documents import DocumentError
-from clinical_mm.ingest.ledger import Ledger
+from clinical_mm.ingest.ledger import Ledger, RecordRefusedError
 from clinical_mm.ingest.note_versions import NoteRecord, note_rows, own_id, settle
 from clinical_mm.ingest.tabular import Rows, read_rows
 from clinical_mm.ingest.times import TimeReader, Times
@@ -67,7 +66,7 @@ def note_records(
         reader: of the source's times.
         ledger: is told of rows that cannot be used.
         text_of: the text of the note in a place [0, n); not asked for where the note is withdrawn. It may raise
-            `DocumentError`, by which the row is quarantined.
+            `RecordRefusedError`, by which the row is quarantined.
         is_timeless: whether a note may be without a time.
     """
     available = _times(reader, rows.cells, "available_time")
@@ -94,7 +93,7 @@ def note_records(
             continue
         try:
             record = record.with_text(text_of(i))
-        except DocumentError as error:
+        except RecordRefusedError as error:
             ledger.quarantine(locator, error.reason_code, error.sentence)
             continue
         if not record.text.strip():

@@ -15,8 +15,8 @@ import pandas as pd
 
 from clinical_mm.errors import DeliveryError
 from clinical_mm.ingest.delivery import Delivery, files_of_pattern
-from clinical_mm.ingest.documents import DocumentError, document_text
-from clinical_mm.ingest.ledger import Ledger
+from clinical_mm.ingest.documents import document_text
+from clinical_mm.ingest.ledger import Ledger, RecordRefusedError
 from clinical_mm.ingest.note_versions import RETRACTED, SUPERSEDED, note_rows, settle
 from clinical_mm.ingest.notes import note_columns, note_records, row_statuses, with_patient
 from clinical_mm.ingest.opening import UnreadableFileError, content_ending, known_encoding, open_bytes
@@ -135,5 +135,5 @@ def _file_text(path: Path, declared_type: str, encoding: str) -> str:
         with open_bytes(path) as stream:
             data = stream.read()
     except UnreadableFileError as error:
-        raise DocumentError(error.reason_code, error.sentence) from None
+        raise RecordRefusedError(error.reason_code, error.sentence) from None
     return document_text(data, media_type, default=encoding)

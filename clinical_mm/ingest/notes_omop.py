@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from clinical_mm.ingest.delivery import Delivery
-from clinical_mm.ingest.ledger import Ledger
+from clinical_mm.ingest.ledger import Ledger, RecordRefusedError
 from clinical_mm.ingest.note_versions import NoteRecord, note_rows, own_id, settle
 from clinical_mm.ingest.omop import NOTE_COLUMNS, note_cells, note_header
 from clinical_mm.ingest.opening import UnreadableFileError
@@ -20,15 +20,6 @@ from clinical_mm.progress import track
 from clinical_mm.study.sources import NotesOmopSource
 
 _DAY = np.timedelta64(1, "D")
-
-
-class _RefusedError(Exception):
-    """A row cannot be used: reason code and sentence."""
-
-    def __init__(self, reason_code: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.reason_code = reason_code
-        self.sentence = sentence
 
 
 def read_notes_omop(
@@ -64,38 +55,38 @@ def read_notes_omop(
             continue
         ledger.found(len(found))
         for number, record in enumerate(found, start=1):
-            if isinstance(record, _RefusedError):
+            if isinstance(record, RecordRefusedError):
                 ledger.quarantine(f"{place}#row {number}", record.reason_code, record.sentence)
             else:
                 records.append(record)
     return note_rows(name, delivery.name, settle(records, ledger))
 
 
-def _found(name: str, path: Path, place: str, reader: TimeReader) -> list[NoteRecord | _RefusedError]:
+def _found(name: str, path: Path, place: str, reader: TimeReader) -> list[NoteRecord | RecordRefusedError]:
     """What every row of a database is, or why it is nothing; all or none of them."""
     header = note_header(path, name)
     for column in NOTE_COLUMNS:
         place_of(column, header, name, NOTE_COLUMNS)
-    found: list[NoteRecord | _RefusedError] = []
+    found: list[NoteRecord | RecordRefusedError] = []
     for number, cells in enumerate(note_cells(path), start=1):
         try:
             found.append(
                 _record(dict(zip(NOTE_COLUMNS, cells, strict=True)), f"{place}#row {number}", reader)
             )
-        except _RefusedError as refusal:
+        except RecordRefusedError as refusal:
             found.append(refusal)
     return found
 
 
 def _record(cells: dict[str, object], locator: str, reader: TimeReader) -> NoteRecord:
     if any(isinstance(cell, bytes) for cell in cells.values()):
-        raise _RefusedError("unknown_encoding", "the row holds text that is no UTF-8, or bytes")
+        raise RecordRefusedError("unknown_encoding", "the row holds text that is no UTF-8, or bytes")
     patient = _identifier(cells["person_id"])
     if not patient:
-        raise _RefusedError("missing_patient_id", "the row names no person")
+        raise RecordRefusedError("missing_patient_id", "the row names no person")
     text = "" if cells["note_text"] is None else str(cells["note_text"])
     if not text.strip():
-        raise _RefusedError("empty_text", "the note has no text")
+        raise RecordRefusedError("empty_text", "the note has no text")
     concept = _identifier(cells["note_type_concept_id"])
     record = NoteRecord(
         locator=locator,
@@ -114,11 +105,11 @@ def _available(cells: dict[str, object], reader: TimeReader) -> np.datetime64:
     """When the note could be read: at `note_datetime`, or from the end of the day where no hour is known."""
     times = [cells[c] for c in ("note_datetime", "note_date") if not is_missing_time(cells[c])]
     if not times:
-        raise _RefusedError("missing_time", "the row has neither note_datetime nor note_date")
+        raise RecordRefusedError("missing_time", "the row has neither note_datetime nor note_date")
     # A number may be seconds or a day, from one of several beginnings.
     moment = reader.read_one(times[0]) if isinstance(times[0], str) else None
     if moment is None:
-        raise _RefusedError("unreadable_time", "the note's time is not in the declared form")
+        raise RecordRefusedError("unreadable_time", "the note's time is not in the declared form")
     available = np.datetime64(moment, "us")
     return available + _DAY if available == available.astype("datetime64[D]") else available
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from striprtf.striprtf import rtf_to_text as strip_rtf
 
+from clinical_mm.ingest.ledger import RecordRefusedError
+
 _TOKEN = re.compile(
     r"\\(?P<word>[A-Za-z]{1,32})(?P<number>-?[0-9]{1,10})?(?P<end> ?)|\\'(?P<byte>[0-9A-Fa-f]{2})"
     r"|\\(?P<symbol>[^A-Za-z])|(?P<brace>[{}])|[\r\n\0]+|(?P<text>[^\\{}\r\n\0]+)|(?P<stray>\\)"
@@ -27,21 +29,12 @@ _BULLETS = frozenset({0xB7, 0xA7})  # of Symbol and of Wingdings, before the ent
 _PRIVATE_USE = 0xF000  # where programs put the bytes of a symbol font
 
 
-class RtfError(Exception):
-    """A document cannot be read as a whole: reason code and sentence."""
-
-    def __init__(self, reason_code: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.reason_code = reason_code
-        self.sentence = sentence
-
-
 def rtf_to_text(data: bytes) -> str:
     r"""The text of a document.
 
     Raises:
-        RtfError: it is no RTF, ends too early, names no known code page or does not decode in it, or sets text in a
-            symbol font, where an `m` may stand for a micro sign.
+        RecordRefusedError: it is no RTF, ends too early, names no known code page or does not decode in it, or sets
+            text in a symbol font, where an `m` may stand for a micro sign.
 
     >>> rtf_to_text(rb"{\rtf1\ansi\ansicpg1252 K\'f6rper: 38\u8201?\'b0C\par Hb\cell 7.1\cell\row}")
     'Körper: 38\u2009°C\nHb\t7.1'
@@ -51,7 +44,7 @@ def rtf_to_text(data: bytes) -> str:
         text: str = strip_rtf(plain, encoding=encoding, errors="strict")  # type: ignore[no-untyped-call]  # it has none
         text = text.encode("utf-16", "surrogatepass").decode("utf-16")
     except (UnicodeError, LookupError):
-        raise RtfError(
+        raise RecordRefusedError(
             "unknown_encoding", "the RTF does not decode in the code pages that it names"
         ) from None
     text = text.replace("\u00a0", " ").replace("\u00ad", "").replace("\r", "\n")
@@ -71,7 +64,7 @@ def _plain(rtf: str) -> tuple[str, str]:
     """The document in its plain form, and the encoding of bytes in fonts that name none."""
     rtf = rtf.removeprefix("\xef\xbb\xbf").lstrip()
     if not rtf.startswith("{\\rtf"):
-        raise RtfError("malformed_rtf", "the document is no RTF: it does not begin with {\\rtf")
+        raise RecordRefusedError("malformed_rtf", "the document is no RTF: it does not begin with {\\rtf")
     return _Plainer().read(rtf)
 
 
@@ -102,7 +95,7 @@ class _Plainer:
                 break
             else:
                 self._content(token)
-        raise RtfError("truncated_file", "the RTF ends before its last group is closed")
+        raise RecordRefusedError("truncated_file", "the RTF ends before its last group is closed")
 
     def _brace(self, brace: str) -> None:
         if brace == "{":
@@ -161,10 +154,10 @@ class _Plainer:
 
     def _unicode(self, value: int | None) -> None:
         if value is None:
-            raise RtfError("malformed_rtf", "the RTF holds a Unicode character without its number")
+            raise RecordRefusedError("malformed_rtf", "the RTF holds a Unicode character without its number")
         code = value + 0x10000 if value < 0 else value
         if not 0 <= code <= 0xFFFF:
-            raise RtfError("malformed_rtf", "the RTF holds a Unicode character beyond 16 bits")
+            raise RecordRefusedError("malformed_rtf", "the RTF holds a Unicode character beyond 16 bits")
         self._to_skip = self._now.n_skipped
         if self._now.is_hidden:
             return
@@ -186,7 +179,7 @@ class _Plainer:
         if self._now.is_font_table or (self._now.is_hidden and symbol != "*"):
             return
         if symbol == "'":
-            raise RtfError("malformed_rtf", "the RTF holds an escaped byte without its two digits")
+            raise RecordRefusedError("malformed_rtf", "the RTF holds an escaped byte without its two digits")
         if symbol:
             # An escaped backslash before a word must not look like a control word to what comes after.
             self._parts.append("\\uc0\\u92 " if symbol == "\\" else token[0])
@@ -203,7 +196,7 @@ class _Plainer:
 
     def _text(self, text: str) -> None:
         if not text.isascii():
-            raise RtfError(
+            raise RecordRefusedError(
                 "unknown_encoding",
                 "the RTF holds bytes beyond ASCII that are not escaped, in no sure encoding",
             )
@@ -222,7 +215,7 @@ class _Plainer:
         elif byte in {ord(" "), ord("\t")}:
             self._parts.append(" ")
         else:
-            raise RtfError(
+            raise RecordRefusedError(
                 "unsupported_symbol_font",
                 "the RTF sets text in a symbol font, whose letters mean other signs",
             )

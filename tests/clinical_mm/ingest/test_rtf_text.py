@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 
 from clinical_mm.ingest import rtf_text
-from clinical_mm.ingest.rtf_text import RtfError, rtf_to_text
+from clinical_mm.ingest.ledger import RecordRefusedError
+from clinical_mm.ingest.rtf_text import rtf_to_text
 
 FONTS = (
     rb"{\fonttbl{\f0\froman Times New Roman{\*\falt Times};}{\f1\fcharset204 Arial Cyr;}{\f2\fcharset2 Symbol;}"
@@ -94,7 +95,7 @@ def test_bytes_are_read_in_the_code_page_of_the_document(head: bytes, body: byte
     ],
 )
 def test_what_cannot_be_read_for_certain_is_refused_with_its_reason(data: bytes, reason_code: str) -> None:
-    with pytest.raises(RtfError) as refusal:
+    with pytest.raises(RecordRefusedError) as refusal:
         rtf_to_text(data)
     assert refusal.value.reason_code == reason_code
 
@@ -104,7 +105,7 @@ WHOLE = _rtf(rb"the patient\u8217?s f\'fc{\b nf}\par Hb\cell 7.1\cell\row")
 
 @pytest.mark.parametrize("n_bytes", range(len(WHOLE)))
 def test_a_document_that_is_cut_anywhere_is_refused(n_bytes: int) -> None:
-    with pytest.raises(RtfError):
+    with pytest.raises(RecordRefusedError):
         rtf_to_text(WHOLE[:n_bytes])
 
 
@@ -160,7 +161,7 @@ PIECES = [
 def test_any_document_becomes_text_or_is_refused(pieces: list[bytes]) -> None:
     try:
         text = rtf_to_text(rb"{\rtf1" + b"".join(pieces) + b"}")
-    except RtfError:
+    except RecordRefusedError:
         return
     text.encode("utf-8")
 

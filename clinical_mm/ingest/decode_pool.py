@@ -7,7 +7,6 @@ alike, imports nothing of the program that started it, and its answers are typed
 import os
 import select
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -20,7 +19,6 @@ from typing import Self
 
 import msgspec
 
-import clinical_mm
 from clinical_mm.errors import DeliveryError
 from clinical_mm.ingest.dicom_wire import (
     Answer,
@@ -32,6 +30,7 @@ from clinical_mm.ingest.dicom_wire import (
     Ready,
     Refusal,
 )
+from clinical_mm.ingest.isolation import PACKAGE, worker_command, worker_environment
 
 _LENGTH_BYTES = 8
 _START_DEADLINE_S = 120.0
@@ -73,12 +72,10 @@ class _Worker:
     """One child process, spoken to by one thread."""
 
     def __init__(self, limits: DecodeLimits) -> None:
-        package = Path(clinical_mm.__file__).resolve().parent.parent
-        threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and this package
-            [sys.executable, "-m", "clinical_mm.ingest.decode_worker", str(limits.address_space_bytes)],
-            cwd=package,  # `-m` looks there first: the worker is of the same version as its pool
-            env={**os.environ, **threads},
+            worker_command("clinical_mm.ingest.decode_worker", limits.address_space_bytes),
+            cwd=PACKAGE,
+            env=worker_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -8,7 +8,6 @@ from standard input and answers on what was standard output; `decode_pool` is th
 
 import logging
 import os
-import resource
 import signal
 import struct
 import sys
@@ -32,6 +31,7 @@ from clinical_mm.ingest.dicom_wire import (
     Refusal,
     Request,
 )
+from clinical_mm.ingest.isolation import shut_in
 from clinical_mm.ingest.pixel_extent import MAX_DECODED_BYTES
 
 LENGTH = struct.Struct("<Q")
@@ -43,15 +43,7 @@ _T = TypeVar("_T", InstanceHeader, Decoded)
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    address_space_bytes = int(sys.argv[1])
-    requests = os.fdopen(os.dup(0), "rb")
-    answers = os.fdopen(os.dup(1), "wb")
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(nowhere, descriptor)
-    resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_DECODED_BYTES, MAX_DECODED_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold patient data
+    requests, answers = shut_in(int(sys.argv[1]), file_bytes=MAX_DECODED_BYTES)
     logging.disable()  # pydicom quotes values that it finds odd
     warnings.simplefilter("ignore")
     _send(answers, Ready())

@@ -4,16 +4,14 @@ One process a file: it starts in a fraction of a second, and a file that kills i
 process does is in `vcf_worker`.
 """
 
-import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-import clinical_mm
 from clinical_mm.errors import DeliveryError
+from clinical_mm.ingest.isolation import PACKAGE, worker_command, worker_environment
 from clinical_mm.ingest.vcf_wire import READY, Answer, ReadRequest, Refusal
 
 _ALARM_GRACE_S = 10
@@ -48,15 +46,13 @@ def ask_to_read(path: Path, request: ReadRequest, limits: VcfLimits) -> Answer:
     Raises:
         DeliveryError: the process does not start.
     """
-    package = Path(clinical_mm.__file__).resolve().parent.parent
     deadline_s = limits.deadline_s + limits.deadline_s_per_mb * path.stat().st_size / 1e6
-    arguments = [str(limits.address_space_bytes), str(int(deadline_s) + _ALARM_GRACE_S)]
-    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+    arguments = (limits.address_space_bytes, int(deadline_s) + _ALARM_GRACE_S)
     try:
         done = subprocess.run(  # noqa: S603 - this interpreter and this package
-            [sys.executable, "-m", "clinical_mm.ingest.vcf_worker", *arguments],
-            cwd=package,  # `-m` looks there first: the worker is of the same version as its caller
-            env={**os.environ, **threads},
+            worker_command("clinical_mm.ingest.vcf_worker", *arguments),
+            cwd=PACKAGE,
+            env=worker_environment(),
             input=msgspec.msgpack.encode(request),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

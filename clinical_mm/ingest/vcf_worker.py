@@ -7,13 +7,13 @@ standard output; `vcf_process` is the other end. Linux, as the limits are.
 """
 
 import os
-import resource
 import signal
 import sys
 from pathlib import Path
 
 import msgspec
 
+from clinical_mm.ingest.isolation import shut_in
 from clinical_mm.ingest.opening import UnreadableFileError
 from clinical_mm.ingest.vcf_reading import read_vcf
 from clinical_mm.ingest.vcf_wire import READY, Answer, ReadRequest, Refusal
@@ -21,16 +21,8 @@ from clinical_mm.ingest.vcf_wire import READY, Answer, ReadRequest, Refusal
 
 def main() -> None:
     """Answer one request."""
-    address_space_bytes, deadline_s = int(sys.argv[1]), int(sys.argv[2])
-    requests = os.fdopen(os.dup(0), "rb")
-    answers = os.fdopen(os.dup(1), "wb")
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(nowhere, descriptor)
-    resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # it writes no file
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold patient data
-    signal.alarm(deadline_s)
+    requests, answers = shut_in(int(sys.argv[1]), file_bytes=0)
+    signal.alarm(int(sys.argv[2]))
     answers.write(READY)
     answers.flush()
     request = msgspec.msgpack.decode(requests.read(), type=ReadRequest)

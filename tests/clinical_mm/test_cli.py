@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import clinical_mm
 from clinical_mm import cli, errors
+from clinical_mm.cli_options import EXIT_STATUS
 from clinical_mm.errors import CheckFailedError, ClinicalMMError, DeliveryError, StudyError
 from clinical_mm.study.reference import reference
 from clinical_mm.summary import Check, StageSummary
@@ -101,7 +102,7 @@ def test_every_error_leaves_with_a_status_that_the_help_and_the_manual_name() ->
     kinds = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, ClinicalMMError)]
     statuses = {kind.exit_code for kind in kinds}
     assert statuses == set(range(1, 11))
-    assert {int(n) for n in re.findall(r"(?:[:,] |^)(\d+) ", cli._EXIT_STATUS)} == {0, *statuses}
+    assert {int(n) for n in re.findall(r"(?:[:,] |^)(\d+) ", EXIT_STATUS)} == {0, *statuses}
     manual = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
     assert {int(n) for n in re.findall(r"^\| (\d+) \|", manual, flags=re.MULTILINE)} == {0, *statuses}
 

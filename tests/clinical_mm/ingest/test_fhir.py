@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 
-from clinical_mm import tables
 from clinical_mm.ingest.delivery import Delivery
 from clinical_mm.ingest.fhir import read_notes_fhir
-from clinical_mm.ingest.ledger import Ledger, is_conserved
+from clinical_mm.ingest.ledger import Ledger
 from clinical_mm.study.sources import NotesFhirSource
+from ingest_support import checked_notes
 
 
 def _read(folder: Path, lines: list[Any], timezone: str | None = None) -> tuple[pd.DataFrame, Ledger]:
@@ -32,10 +32,7 @@ def _read_file(path: Path, timezone: str | None = None) -> tuple[pd.DataFrame, L
     )
     ledger = Ledger("s", "d", "resource")
     frame = read_notes_fhir("s", source, Delivery("d", path.parent), [path], ledger)
-    tables.to_arrow(tables.NOTES, frame)
-    assert is_conserved(ledger.counts())
-    assert ledger.records()["locator"].is_unique
-    return frame, ledger
+    return checked_notes(frame, ledger)
 
 
 def _attachment(text: str, kind: str = "text/plain", charset: str = "utf-8") -> dict[str, Any]:

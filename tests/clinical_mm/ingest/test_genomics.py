@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 
-from clinical_mm import tables
 from clinical_mm.errors import DeliveryError
 from clinical_mm.ingest.delivery import Delivery
 from clinical_mm.ingest.genomics import read_genomics_matrix
-from clinical_mm.ingest.ledger import Ledger, is_conserved
+from clinical_mm.ingest.ledger import Ledger
 from clinical_mm.ingest.samples import ABSENT_FEATURE, GenomicTables, write_values
 from clinical_mm.study.sources import GenomicsMatrixSource
+from ingest_support import checked_samples, reasons_of, values_of
 
 
 def _read(folder: Path, **options: object) -> tuple[GenomicTables, Ledger]:
@@ -37,12 +37,9 @@ def _read(folder: Path, **options: object) -> tuple[GenomicTables, Ledger]:
     ledger = Ledger("s", "d", "sample")
     files = sorted(folder.iterdir())
     genomic = read_genomics_matrix("s", source, Delivery("d", folder), files, ledger)
-    tables.to_arrow(tables.GENOMIC_SAMPLES, genomic.samples)
-    tables.to_arrow(tables.RECORDS, ledger.records())
-    assert genomic.values["sample_id"].to_pylist() == list(genomic.samples["sample_id"])
     assert ledger.n_accepted == len(genomic.samples)
-    assert is_conserved(ledger.counts())
-    return genomic, ledger
+    assert ledger.n_accepted == len(genomic.samples)
+    return checked_samples(genomic, ledger)
 
 
 def _text(folder: Path, content: str, name: str = "m.csv", **options: object) -> tuple[GenomicTables, Ledger]:
@@ -50,20 +47,9 @@ def _text(folder: Path, content: str, name: str = "m.csv", **options: object) ->
     return _read(folder, **options)
 
 
-def _values(genomic: GenomicTables) -> dict[str, dict[str, float | None]]:
-    """Values by sample and feature, None where nothing was measured."""
-    rows = genomic.values.to_pylist()
-    return {row.pop("sample_id"): row for row in rows}
-
-
-def _reasons(ledger: Ledger) -> dict[str, str]:
-    records = ledger.records()
-    return dict(zip(records["locator"], records["reason_code"], strict=True))
-
-
 def test_samples_in_rows_keep_ids_values_and_the_place_where_they_stand(tmp_path: Path) -> None:
     genomic, _ = _text(tmp_path, "sample,TP53,VHL\n007,1.5,-2\nb,0,1e-3\n")
-    assert _values(genomic) == {
+    assert values_of(genomic) == {
         "007": {"TP53": 1.5, "VHL": -2.0},
         "b": {"TP53": 0.0, "VHL": pytest.approx(0.001)},
     }
@@ -84,7 +70,7 @@ def test_samples_in_columns_are_the_transposed_matrix(
     content = "\n".join(delimiter.join(line) for line in lines) + "\n"
     (tmp_path / name).write_bytes(compress(content.encode()))
     genomic, ledger = _read(tmp_path, samples="columns")
-    assert _values(genomic) == {
+    assert values_of(genomic) == {
         "s1": {"TP53": 1.0, "VHL": 4.0},
         "s2": {"TP53": 2.0, "VHL": 5.0},
         "s3": {"TP53": None, "VHL": 6.0},
@@ -104,7 +90,7 @@ def test_both_ways_to_lie_and_parquet_give_the_same_content_hashes(tmp_path: Pat
     table = pa.table({"sample": ["x", "y"], "A": [2.5, 4.0], "B": pa.array([1, None], pa.int64())})
     pq.write_table(table, tmp_path / names[2] / "m.parquet")
     parquet, _ = _read(tmp_path / names[2])
-    assert _values(rows) == _values(columns) == _values(parquet)
+    assert values_of(rows) == values_of(columns) == values_of(parquet)
     hashes = [list(g.samples["content_hash"]) for g in (rows, columns, parquet)]
     assert hashes[0] == hashes[1] == hashes[2]
     # sample y: patient "y", feature A alone, 4.0 as a little-endian float32
@@ -115,7 +101,7 @@ def test_both_ways_to_lie_and_parquet_give_the_same_content_hashes(tmp_path: Pat
 @pytest.mark.parametrize("cell", ["", "NA", "N/A", "nan", "NaN", "null", "None", " NA "])
 def test_a_missing_cell_is_missing_and_never_zero(tmp_path: Path, cell: str) -> None:
     genomic, ledger = _text(tmp_path, f"sample,A,B\nx,{cell},2\ny,0,3\n")
-    assert _values(genomic) == {"x": {"A": None, "B": 2.0}, "y": {"A": 0.0, "B": 3.0}}
+    assert values_of(genomic) == {"x": {"A": None, "B": 2.0}, "y": {"A": 0.0, "B": 3.0}}
     assert list(genomic.samples["n_features"]) == [1, 2]
     assert genomic.values["A"].null_count == 1
     assert ledger.records().empty
@@ -124,36 +110,36 @@ def test_a_missing_cell_is_missing_and_never_zero(tmp_path: Path, cell: str) -> 
 @pytest.mark.parametrize("cell", ["high", "1_000", '"1,5"', "inf", "-Infinity", "1e39", "0x10", ">8", "1 2"])
 def test_a_cell_that_is_no_finite_number_is_missing_and_on_record(tmp_path: Path, cell: str) -> None:
     genomic, ledger = _text(tmp_path, f"sample,A,B\nx,{cell},2\ny,1,3\n")
-    assert _values(genomic)["x"] == {"A": None, "B": 2.0}
-    assert _reasons(ledger) == {"m.csv#row 1 column 2": "not_a_number"}
+    assert values_of(genomic)["x"] == {"A": None, "B": 2.0}
+    assert reasons_of(ledger) == {"m.csv#row 1 column 2": "not_a_number"}
     assert ledger.counts()["quarantined"][0] == 0
     assert "high" not in ledger.records()["sentence"][0]
 
 
 def test_in_columns_a_bad_cell_is_found_by_its_column_and_row(tmp_path: Path) -> None:
     genomic, ledger = _text(tmp_path, "gene,x,y\nA,1,low\nB,2,3\n", samples="columns")
-    assert _values(genomic)["y"] == {"A": None, "B": 3.0}
-    assert _reasons(ledger) == {"m.csv#column 3 row 1": "not_a_number"}
+    assert values_of(genomic)["y"] == {"A": None, "B": 3.0}
+    assert reasons_of(ledger) == {"m.csv#column 3 row 1": "not_a_number"}
 
 
 def test_a_column_of_words_is_one_record_and_no_value(tmp_path: Path) -> None:
     genomic, ledger = _text(tmp_path, "sample,site,A\nx,lung,1\ny,liver,2\nz,bone,3\n")
-    assert _reasons(ledger) == {"m.csv#column 2": "not_a_number"}
-    assert [row["site"] for row in _values(genomic).values()] == [None] * 3
+    assert reasons_of(ledger) == {"m.csv#column 2": "not_a_number"}
+    assert [row["site"] for row in values_of(genomic).values()] == [None] * 3
 
 
 def test_a_sample_of_which_nothing_was_measured_is_quarantined_and_no_row_of_zeros(tmp_path: Path) -> None:
     genomic, ledger = _text(tmp_path, "sample,A,B\nx,1,2\nempty,NA,\nwords,a,b\n")
-    assert list(_values(genomic)) == ["x"]
-    assert _reasons(ledger) == {"m.csv#row 2": "empty_row", "m.csv#row 3": "empty_row"}
+    assert list(values_of(genomic)) == ["x"]
+    assert reasons_of(ledger) == {"m.csv#row 2": "empty_row", "m.csv#row 3": "empty_row"}
     assert ledger.counts()["quarantined"][0] == 2
 
 
 def test_in_columns_an_empty_sample_is_quarantined_and_an_empty_feature_is_missing(tmp_path: Path) -> None:
     content = "gene,x,empty\nA,1,\nB,NA,NA\n"
     genomic, ledger = _text(tmp_path, content, samples="columns")
-    assert _values(genomic) == {"x": {"A": 1.0, "B": None}}
-    assert _reasons(ledger) == {"m.csv#column 3": "empty_row"}
+    assert values_of(genomic) == {"x": {"A": 1.0, "B": None}}
+    assert reasons_of(ledger) == {"m.csv#column 3": "empty_row"}
     assert list(genomic.samples["n_features"]) == [1]
 
 
@@ -161,29 +147,29 @@ def test_a_row_without_a_sample_or_patient_is_quarantined(tmp_path: Path) -> Non
     content = "sample,case,A\nx,p,1\n ,p,2\ny,,3\n"
     genomic, ledger = _text(tmp_path, content, patient_id="case")
     assert list(genomic.samples["source_patient_id"]) == ["p"]
-    assert _reasons(ledger) == {"m.csv#row 2": "missing_sample_id", "m.csv#row 3": "missing_patient_id"}
+    assert reasons_of(ledger) == {"m.csv#row 2": "missing_sample_id", "m.csv#row 3": "missing_patient_id"}
 
 
 def test_in_columns_a_sample_without_a_name_is_quarantined_and_a_row_without_one_is_on_record(
     tmp_path: Path,
 ) -> None:
     genomic, ledger = _text(tmp_path, "gene,x,\nA,1,2\n,3,4\n", samples="columns")
-    assert _values(genomic) == {"x": {"A": 1.0}}
-    assert _reasons(ledger) == {"m.csv#column 3": "missing_sample_id", "m.csv#row 2": "missing_value"}
+    assert values_of(genomic) == {"x": {"A": 1.0}}
+    assert reasons_of(ledger) == {"m.csv#column 3": "missing_sample_id", "m.csv#row 2": "missing_value"}
     assert ledger.counts()["quarantined"][0] == 1
 
 
 def test_a_ragged_row_shifts_no_value(tmp_path: Path) -> None:
     genomic, ledger = _text(tmp_path, "sample,A,B\nx,1\ny,1,2,3\nz,4,5\n")
-    assert _values(genomic) == {"z": {"A": 4.0, "B": 5.0}}
-    assert _reasons(ledger) == {"m.csv#row 1": "malformed_row", "m.csv#row 2": "malformed_row"}
+    assert values_of(genomic) == {"z": {"A": 4.0, "B": 5.0}}
+    assert reasons_of(ledger) == {"m.csv#row 1": "malformed_row", "m.csv#row 2": "malformed_row"}
     assert ledger.n_found == 3
 
 
 def test_in_columns_a_ragged_row_costs_the_feature_and_no_sample(tmp_path: Path) -> None:
     genomic, ledger = _text(tmp_path, "gene,x,y\nA,1\nB,2,3\n", samples="columns")
-    assert _values(genomic) == {"x": {"B": 2.0}, "y": {"B": 3.0}}
-    assert _reasons(ledger) == {"m.csv#row 1": "malformed_row"}
+    assert values_of(genomic) == {"x": {"B": 2.0}, "y": {"B": 3.0}}
+    assert reasons_of(ledger) == {"m.csv#row 1": "malformed_row"}
     assert ledger.n_found == ledger.n_accepted == 2
 
 
@@ -192,7 +178,7 @@ def test_only_chosen_columns_are_features(tmp_path: Path) -> None:
     genomic, _ = _text(
         tmp_path, content, sample_id=None, patient_id="case_id", features="_rnaseq$", excluded=["B_rnaseq"]
     )
-    assert _values(genomic) == {"p": {"A_rnaseq": 1.0}}
+    assert values_of(genomic) == {"p": {"A_rnaseq": 1.0}}
 
 
 def test_in_columns_only_chosen_rows_are_features_and_excluded_columns_are_no_samples(tmp_path: Path) -> None:
@@ -206,13 +192,13 @@ def test_in_columns_only_chosen_rows_are_features_and_excluded_columns_are_no_sa
         excluded=["Entrez_Gene_Id"],
         features="^TP",
     )
-    assert _values(genomic) == {"s1": {"TP53": 1.5}}
+    assert values_of(genomic) == {"s1": {"TP53": 1.5}}
     assert ledger.n_found == 1
 
 
 def test_without_a_named_column_the_first_names_the_samples(tmp_path: Path) -> None:
     genomic, _ = _text(tmp_path, ",A\nx,1\n", sample_id=None)
-    assert _values(genomic) == {"x": {"A": 1.0}}
+    assert values_of(genomic) == {"x": {"A": 1.0}}
 
 
 def test_the_same_sample_again_is_a_duplicate_and_one_with_other_values_is_never_guessed(
@@ -220,29 +206,29 @@ def test_the_same_sample_again_is_a_duplicate_and_one_with_other_values_is_never
 ) -> None:
     content = "sample,A\nsame,1\nsame,1.0\ndiffers,1\ndiffers,2\nalone,3\n"
     genomic, ledger = _text(tmp_path, content)
-    assert list(_values(genomic)) == ["alone", "same"]
+    assert list(values_of(genomic)) == ["alone", "same"]
     records = ledger.records()
     assert dict(zip(records["locator"], records["disposition"], strict=True)) == {
         "m.csv#row 2": "duplicate",
         "m.csv#row 3": "quarantined",
         "m.csv#row 4": "quarantined",
     }
-    assert set(_reasons(ledger).values()) == {"identical_record", "conflicting_records"}
+    assert set(reasons_of(ledger).values()) == {"identical_record", "conflicting_records"}
 
 
 def test_the_same_sample_id_of_two_patients_is_a_conflict(tmp_path: Path) -> None:
     genomic, ledger = _text(tmp_path, "sample,case,A\nx,p,1\nx,q,1\n", patient_id="case")
     assert len(genomic.samples) == 0
-    assert set(_reasons(ledger).values()) == {"conflicting_records"}
+    assert set(reasons_of(ledger).values()) == {"conflicting_records"}
 
 
 def test_of_a_sample_measured_twice_the_later_stands_whatever_the_order_of_rows(tmp_path: Path) -> None:
     content = "sample,time,A\nx,2024-02-01,2\nx,2024-01-01,1\n"
     genomic, ledger = _text(tmp_path, content, available_time="time")
-    assert _values(genomic) == {"x": {"A": 2.0}}
+    assert values_of(genomic) == {"x": {"A": 2.0}}
     assert list(genomic.samples["available_time"]) == [datetime(2024, 2, 1)]
     assert list(ledger.records()["disposition"]) == ["superseded"]
-    assert _reasons(ledger) == {"m.csv#row 2": "newer_version"}
+    assert reasons_of(ledger) == {"m.csv#row 2": "newer_version"}
 
 
 def test_the_same_values_measured_again_later_stand_with_the_later_time(tmp_path: Path) -> None:
@@ -250,7 +236,7 @@ def test_the_same_values_measured_again_later_stand_with_the_later_time(tmp_path
     genomic, ledger = _text(tmp_path, content, available_time="time")
     assert list(genomic.samples["available_time"]) == [datetime(2024, 2, 1)]
     assert list(genomic.samples["locator"]) == ["m.csv#row 2"]
-    assert _reasons(ledger) == {"m.csv#row 3": "identical_record", "m.csv#row 1": "newer_version"}
+    assert reasons_of(ledger) == {"m.csv#row 3": "identical_record", "m.csv#row 1": "newer_version"}
 
 
 def test_versions_of_the_same_time_are_never_guessed(tmp_path: Path) -> None:
@@ -265,11 +251,11 @@ def test_a_time_that_is_missing_or_unreadable_quarantines_unless_the_source_is_t
 ) -> None:
     content = "sample,time,A\nx,,1\ny,31/02/2024,2\nz,2024-01-01,3\n"
     genomic, ledger = _text(tmp_path, content, available_time="time")
-    assert list(_values(genomic)) == ["z"]
-    assert _reasons(ledger) == {"m.csv#row 1": "missing_time", "m.csv#row 2": "unreadable_time"}
+    assert list(values_of(genomic)) == ["z"]
+    assert reasons_of(ledger) == {"m.csv#row 1": "missing_time", "m.csv#row 2": "unreadable_time"}
     genomic, ledger = _text(tmp_path, content, available_time="time", is_timeless=True)
-    assert list(_values(genomic)) == ["x", "z"]
-    assert _reasons(ledger) == {"m.csv#row 2": "unreadable_time"}
+    assert list(values_of(genomic)) == ["x", "z"]
+    assert reasons_of(ledger) == {"m.csv#row 2": "unreadable_time"}
 
 
 @pytest.mark.parametrize("samples", ["rows", "columns"])
@@ -284,24 +270,24 @@ def test_without_any_time_samples_are_quarantined_where_the_source_is_not_timele
 def test_a_feature_that_stands_twice_is_taken_once_and_missing_where_the_two_differ(tmp_path: Path) -> None:
     content = "gene,x,y\nA,1,2\nA,1,2\nB,1,2\nB,1,3\nC,5,6\n"
     genomic, ledger = _text(tmp_path, content, samples="columns")
-    assert _values(genomic) == {"x": {"A": 1.0, "C": 5.0}, "y": {"A": 2.0, "C": 6.0}}
-    assert _reasons(ledger) == {"m.csv#row 3": "conflicting_records", "m.csv#row 4": "conflicting_records"}
+    assert values_of(genomic) == {"x": {"A": 1.0, "C": 5.0}, "y": {"A": 2.0, "C": 6.0}}
+    assert reasons_of(ledger) == {"m.csv#row 3": "conflicting_records", "m.csv#row 4": "conflicting_records"}
     assert ledger.n_accepted == 2
 
 
 def test_bad_cells_are_still_found_after_a_repeated_feature_was_left_out(tmp_path: Path) -> None:
     content = "sample,A,A,B\nx,1,1,bad\ny,2,2,3\n"
     genomic, ledger = _text(tmp_path, content)
-    assert _values(genomic)["x"] == {"A": 1.0, "B": None}
-    assert _reasons(ledger) == {"m.csv#row 1 column 4": "not_a_number"}
+    assert values_of(genomic)["x"] == {"A": 1.0, "B": None}
+    assert reasons_of(ledger) == {"m.csv#row 1 column 4": "not_a_number"}
 
 
 def test_files_with_other_features_are_joined_and_what_a_file_has_not_is_missing(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("sample,A,B\nx,1,2\n")
     (tmp_path / "b.csv").write_text("sample,B,C\ny,3,0\nx,9,9\n")
     genomic, ledger = _read(tmp_path)
-    assert _values(genomic) == {"y": {"A": None, "B": 3.0, "C": 0.0}}
-    assert _reasons(ledger) == {
+    assert values_of(genomic) == {"y": {"A": None, "B": 3.0, "C": 0.0}}
+    assert reasons_of(ledger) == {
         "a.csv#row 1": "conflicting_records",
         "b.csv#row 2": "conflicting_records",
     }
@@ -333,8 +319,8 @@ def test_a_file_that_cannot_be_read_is_one_quarantined_record_and_the_others_are
 ) -> None:
     (tmp_path / name).write_bytes(content)
     genomic, ledger = _text(tmp_path, "sample,A\ny,1\n", "z.csv")
-    assert list(_values(genomic)) == ["y"]
-    assert _reasons(ledger) == {name: reason_code}
+    assert list(values_of(genomic)) == ["y"]
+    assert reasons_of(ledger) == {name: reason_code}
     assert ledger.n_found == 2
 
 
@@ -351,8 +337,8 @@ def test_parquet_of_any_number_type_is_read_and_nothing_else_becomes_a_number(tm
     )
     pq.write_table(table, tmp_path / "m.parquet")
     genomic, ledger = _read(tmp_path)
-    assert _values(genomic) == {"x": {"int": 3.0, "half": 0.5, "double": 1.25, "text": 7.0, "flag": None}}
-    assert _reasons(ledger) == {
+    assert values_of(genomic) == {"x": {"int": 3.0, "half": 0.5, "double": 1.25, "text": 7.0, "flag": None}}
+    assert reasons_of(ledger) == {
         "m.parquet#row 2": "empty_row",  # null, NaN, infinity and words
         "m.parquet#row 1 column 6": "not_a_number",
     }
@@ -368,12 +354,12 @@ def test_log2p1_is_taken_once_and_a_negative_count_is_missing_and_on_record(tmp_
     rows = [("sample", "A"), *((f"s{i:03}", "3") for i in range(150)), ("t", "-1"), ("u", "0"), ("v", "")]
     content = "".join(f"{a},{b},7\n" if i else f"{a},{b},B\n" for i, (a, b) in enumerate(rows))
     genomic, ledger = _text(tmp_path, content, transform="log2p1")
-    values = _values(genomic)
+    values = values_of(genomic)
     assert values["s000"] == {"A": 2.0, "B": 3.0}
     assert values["t"] == {"A": None, "B": 3.0}
     assert values["u"] == {"A": 0.0, "B": 3.0}
     assert values["v"] == {"A": None, "B": 3.0}
-    assert _reasons(ledger) == {"m.csv#row 151 column 2": "out_of_range"}
+    assert reasons_of(ledger) == {"m.csv#row 151 column 2": "out_of_range"}
 
 
 def test_log2p1_of_values_that_are_logarithms_already_is_an_error(tmp_path: Path) -> None:
@@ -450,6 +436,6 @@ def test_any_matrix_is_read_cell_by_cell_in_both_ways_to_lie(
         csv.writer(text).writerows(lines)
         (folder / "m.csv").write_text(text.getvalue())
         genomic, ledger = _read(folder, samples=way)
-        assert _values(genomic) == wanted
+        assert values_of(genomic) == wanted
         assert ledger.n_found == len(samples)
         assert ledger.counts()["quarantined"][0] == len(samples) - len(wanted)

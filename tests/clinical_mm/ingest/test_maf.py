@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 
-from clinical_mm import tables
 from clinical_mm.errors import DeliveryError
 from clinical_mm.ingest.delivery import Delivery
-from clinical_mm.ingest.ledger import Ledger, is_conserved
+from clinical_mm.ingest.ledger import Ledger
 from clinical_mm.ingest.maf import read_genomics_maf
 from clinical_mm.ingest.samples import ABSENT_FEATURE, GenomicTables
 from clinical_mm.study.sources import GenomicsMafSource
+from ingest_support import checked_samples, values_of
 
 HEADER = "Hugo_Symbol\tVariant_Classification\tStart_Position\tTumor_Sample_Barcode\n"
 
@@ -31,21 +31,12 @@ def _read(folder: Path, **options: object) -> tuple[GenomicTables, Ledger]:
     ledger = Ledger("s", "d", "variant")
     files = sorted(p for p in folder.iterdir() if ".maf" in p.name or p.suffix == ".parquet")
     genomic = read_genomics_maf("s", source, Delivery("d", folder), files, ledger)
-    tables.to_arrow(tables.GENOMIC_SAMPLES, genomic.samples)
-    tables.to_arrow(tables.RECORDS, ledger.records())
-    assert genomic.values["sample_id"].to_pylist() == list(genomic.samples["sample_id"])
-    assert is_conserved(ledger.counts())
-    return genomic, ledger
+    return checked_samples(genomic, ledger)
 
 
 def _text(folder: Path, *rows: str, head: str = HEADER, **options: object) -> tuple[GenomicTables, Ledger]:
     (folder / "m.maf").write_text(head + "".join(rows))
     return _read(folder, **options)
-
-
-def _values(genomic: GenomicTables) -> dict[str, dict[str, float | None]]:
-    rows = genomic.values.to_pylist()
-    return {row.pop("sample_id"): row for row in rows}
 
 
 def _fates(ledger: Ledger) -> dict[str, tuple[str, str]]:
@@ -57,7 +48,7 @@ def _fates(ledger: Ledger) -> dict[str, tuple[str, str]]:
 def test_variants_are_counted_by_gene_and_sample_and_the_others_are_zero(tmp_path: Path) -> None:
     rows = (_row("TP53", "b"), _row("TP53", "b", start=2), _row("VHL", "a"), _row("TP53", "a"))
     genomic, ledger = _text(tmp_path, *rows)
-    assert _values(genomic) == {"a": {"TP53": 1.0, "VHL": 1.0}, "b": {"TP53": 2.0, "VHL": 0.0}}
+    assert values_of(genomic) == {"a": {"TP53": 1.0, "VHL": 1.0}, "b": {"TP53": 2.0, "VHL": 0.0}}
     assert genomic.values.schema.field("VHL").type == pa.float32()
     assert list(genomic.samples["locator"]) == ["m.maf#row 3", "m.maf#row 1"]
     assert list(genomic.samples["source_patient_id"]) == ["a", "b"]
@@ -69,7 +60,7 @@ def test_lines_of_comment_before_the_header_and_between_rows_are_no_records(tmp_
     genomic, ledger = _text(
         tmp_path, _row("VHL", "a"), "# end of chromosome 3\n", _row("VHL", "b"), head=head
     )
-    assert list(_values(genomic)) == ["a", "b"]
+    assert list(values_of(genomic)) == ["a", "b"]
     assert ledger.n_found == 2
 
 
@@ -85,7 +76,7 @@ def test_a_sequenced_sample_without_a_variant_is_zero_and_one_not_sequenced_is_m
         'Tumor_Sample_Barcode\n# batch 1\na\n"c"\n\n c\ncenter-d\textra\n'
     )
     genomic, ledger = _text(tmp_path, _row("VHL", "a"), _row("TP53", "b"), sequenced="sequenced.txt")
-    assert _values(genomic) == {
+    assert values_of(genomic) == {
         "a": {"TP53": 0.0, "VHL": 1.0},
         "b": {"TP53": 1.0, "VHL": 0.0},
         "c": {"TP53": 0.0, "VHL": 0.0},
@@ -96,7 +87,7 @@ def test_a_sequenced_sample_without_a_variant_is_zero_and_one_not_sequenced_is_m
     assert locators["c"] == "sequenced.txt#line 4"  # that it stands there twice changes nothing
     assert ledger.n_found == 2  # a record is a variant
     without, _ = _text(tmp_path, _row("VHL", "a"), _row("TP53", "b"))
-    assert list(_values(without)) == ["a", "b"]
+    assert list(values_of(without)) == ["a", "b"]
 
 
 def test_genes_without_a_column_are_zero_and_the_values_say_so(tmp_path: Path) -> None:
@@ -107,16 +98,16 @@ def test_genes_without_a_column_are_zero_and_the_values_say_so(tmp_path: Path) -
 def test_a_silent_variant_shows_that_a_sample_was_sequenced_and_counts_for_no_gene(tmp_path: Path) -> None:
     rows = (_row("TP53", "a", "Silent"), _row("TP53", "b", "3'UTR"), _row("VHL", "b", "Nonsense_Mutation"))
     genomic, ledger = _text(tmp_path, *rows)
-    assert _values(genomic) == {"a": {"VHL": 0.0}, "b": {"VHL": 1.0}}
+    assert values_of(genomic) == {"a": {"VHL": 0.0}, "b": {"VHL": 1.0}}
     assert ledger.n_accepted == 3
     genomic, _ = _text(tmp_path, *rows, silent=["Nonsense_Mutation"])
-    assert _values(genomic) == {"a": {"TP53": 1.0}, "b": {"TP53": 1.0}}
+    assert values_of(genomic) == {"a": {"TP53": 1.0}, "b": {"TP53": 1.0}}
 
 
 def test_the_same_row_again_is_a_duplicate_and_counts_once(tmp_path: Path) -> None:
     rows = (_row("VHL", "a"), _row("VHL", "a"), _row("VHL", "a", start=2))
     genomic, ledger = _text(tmp_path, *rows)
-    assert _values(genomic) == {"a": {"VHL": 2.0}}
+    assert values_of(genomic) == {"a": {"VHL": 2.0}}
     assert _fates(ledger) == {"m.maf#row 2": ("duplicate", "identical_record")}
 
 
@@ -127,7 +118,7 @@ def test_a_sample_of_two_files_is_one_sample_and_their_common_rows_count_once(tm
             "#version 2.4\n" + HEADER + _row("VHL", "x") + _row("VHL", "x", start=9) + _row("KIT", "y")
         )
     genomic, ledger = _read(tmp_path)
-    assert _values(genomic) == {
+    assert values_of(genomic) == {
         "x": {"KIT": 0.0, "TP53": 1.0, "VHL": 2.0},
         "y": {"KIT": 1.0, "TP53": 0.0, "VHL": 0.0},
     }
@@ -144,7 +135,7 @@ def test_rows_that_name_too_little_or_are_ragged_are_quarantined_and_counted(tmp
         "VHL\tMissense_Mutation\t1\ta\tmore\n",
     )
     genomic, ledger = _text(tmp_path, *rows)
-    assert _values(genomic) == {"a": {"VHL": 1.0}}
+    assert values_of(genomic) == {"a": {"VHL": 1.0}}
     assert _fates(ledger) == {
         "m.maf#row 2": ("quarantined", "missing_sample_id"),
         "m.maf#row 3": ("quarantined", "missing_value"),
@@ -159,7 +150,7 @@ def test_rows_that_name_too_little_or_are_ragged_are_quarantined_and_counted(tmp
 
 def test_a_sample_of_quarantined_rows_alone_is_missing(tmp_path: Path) -> None:
     genomic, _ = _text(tmp_path, _row("VHL", "a"), _row("", "b"))
-    assert list(_values(genomic)) == ["a"]
+    assert list(values_of(genomic)) == ["a"]
 
 
 def test_variants_without_a_time_are_quarantined_where_the_source_is_not_timeless(tmp_path: Path) -> None:
@@ -172,7 +163,7 @@ def test_variants_without_a_time_are_quarantined_where_the_source_is_not_timeles
 def test_a_file_that_cannot_be_read_is_one_quarantined_record(tmp_path: Path) -> None:
     (tmp_path / "a.maf.gz").write_bytes(b"no archive")
     genomic, ledger = _text(tmp_path, _row("VHL", "a"))
-    assert list(_values(genomic)) == ["a"]
+    assert list(values_of(genomic)) == ["a"]
     assert _fates(ledger) == {"a.maf.gz": ("quarantined", "unreadable_file")}
 
 
@@ -184,7 +175,7 @@ def test_a_header_alone_and_no_file_at_all_give_empty_tables(tmp_path: Path) -> 
 def test_all_sequenced_and_none_mutated_are_samples_without_a_column(tmp_path: Path) -> None:
     (tmp_path / "sequenced.txt").write_text("a\nb\n")
     genomic, _ = _text(tmp_path, sequenced="sequenced.txt")
-    assert _values(genomic) == {"a": {}, "b": {}}
+    assert values_of(genomic) == {"a": {}, "b": {}}
     assert genomic.values.schema.metadata[ABSENT_FEATURE] == b"0.0"
 
 
@@ -199,7 +190,7 @@ def test_parquet_is_counted_as_text_is(tmp_path: Path) -> None:
     )
     pq.write_table(pa.Table.from_pandas(frame), tmp_path / "m.parquet")
     genomic, ledger = _read(tmp_path)
-    assert _values(genomic) == {"7": {"TP53": 0.0, "VHL": 1.0}, "8": {"TP53": 1.0, "VHL": 0.0}}
+    assert values_of(genomic) == {"7": {"TP53": 0.0, "VHL": 1.0}, "8": {"TP53": 1.0, "VHL": 0.0}}
     assert _fates(ledger) == {"m.parquet#row 2": ("duplicate", "identical_record")}
 
 
@@ -247,7 +238,7 @@ def test_counts_agree_with_counting_by_hand(
     counted = Counter((sample, gene) for gene, kind, _, sample in usable if kind != "Silent")
     genes = {gene for _, gene in counted}
     samples = {row[3] for row in usable} | sequenced - {""}
-    assert _values(genomic) == {s: {g: float(counted[s, g]) for g in genes} for s in samples}
+    assert values_of(genomic) == {s: {g: float(counted[s, g]) for g in genes} for s in samples}
     counts = ledger.counts().iloc[0]
     assert (counts["found"], counts["accepted"]) == (len(rows), len(usable))
     assert counts["quarantined"] == sum(not (g and k and s) for g, k, _, s in rows)

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 
-from clinical_mm import tables
 from clinical_mm.errors import ClinicalMMError
 from clinical_mm.ingest.delivery import Delivery
 from clinical_mm.ingest.ledger import Ledger, is_conserved
 from clinical_mm.ingest.notes import read_notes_table
 from clinical_mm.study.sources import NotesTableSource
+from ingest_support import checked_notes, fates_of
 
 SOURCE = {
     "kind": "notes_table",
@@ -39,19 +39,7 @@ def _read(
     )
     ledger = Ledger("s", "d", "row")
     frame = read_notes_table("s", source, Delivery("d", folder), [folder / "n.csv"], ledger)
-    tables.to_arrow(tables.NOTES, frame)
-    assert is_conserved(ledger.counts())
-    return frame, ledger
-
-
-def _fates(ledger: Ledger) -> dict[str, tuple[str, str]]:
-    records = ledger.records()
-    return {
-        locator.removeprefix("n.csv#"): (disposition, code)
-        for locator, disposition, code in zip(
-            records["locator"], records["disposition"], records["reason_code"], strict=True
-        )
-    }
+    return checked_notes(frame, ledger)
 
 
 def _row(
@@ -93,14 +81,14 @@ def test_a_note_that_cannot_be_used_is_quarantined_by_its_reason(
     tmp_path: Path, row: tuple[str, ...], reason_code: str
 ) -> None:
     frame, ledger = _read(tmp_path, [_row("other"), row])
-    assert _fates(ledger) == {"row 2": ("quarantined", reason_code)}
+    assert fates_of(ledger, "n.csv") == {"row 2": ("quarantined", reason_code)}
     assert list(frame.loc[frame["status"] != "entered-in-error", "note_id"]) == ["other"]
 
 
 def test_an_unreadable_event_time_costs_the_cell_and_not_the_note(tmp_path: Path) -> None:
     frame, ledger = _read(tmp_path, [_row(seen="last week")])
     assert frame["event_time"].isna().all()
-    assert _fates(ledger) == {"row 1 event_time": ("quarantined", "unreadable_time")}
+    assert fates_of(ledger, "n.csv") == {"row 1 event_time": ("quarantined", "unreadable_time")}
     assert ledger.n_accepted == 1
 
 
@@ -108,7 +96,7 @@ def test_timeless_notes_need_no_time_and_unreadable_ones_are_still_not_guessed(t
     frame, ledger = _read(tmp_path, [_row("1", stored=""), _row("2", stored="soon")], is_timeless=True)
     assert list(frame["note_id"]) == ["1"]
     assert frame["available_time"].isna().all()
-    assert _fates(ledger) == {"row 2": ("quarantined", "unreadable_time")}
+    assert fates_of(ledger, "n.csv") == {"row 2": ("quarantined", "unreadable_time")}
 
 
 def test_without_an_id_the_same_patient_time_type_and_text_are_the_same_note(tmp_path: Path) -> None:
@@ -116,7 +104,7 @@ def test_without_an_id_the_same_patient_time_type_and_text_are_the_same_note(tmp
     frame, ledger = _read(tmp_path, rows, note_id=None)
     assert len(frame) == 3
     assert frame["note_id"].is_unique
-    assert _fates(ledger) == {"row 2": ("duplicate", "identical_record")}
+    assert fates_of(ledger, "n.csv") == {"row 2": ("duplicate", "identical_record")}
 
 
 def test_of_versions_the_one_available_last_stands_whatever_the_order_of_rows(tmp_path: Path) -> None:
@@ -128,7 +116,7 @@ def test_of_versions_the_one_available_last_stands_whatever_the_order_of_rows(tm
     ]
     frame, ledger = _read(tmp_path, rows)
     assert list(frame["text"]) == ["third"]
-    assert _fates(ledger) == {
+    assert fates_of(ledger, "n.csv") == {
         "row 1": ("superseded", "newer_version"),
         "row 2": ("superseded", "newer_version"),
         "row 4": ("duplicate", "identical_record"),
@@ -141,21 +129,21 @@ def test_at_the_same_time_an_amended_version_stands_before_a_final_one(tmp_path:
         tmp_path, [_row(status=status, text="new"), _row(text="old"), _row(status="preliminary")]
     )
     assert list(frame["text"]) == ["new"]
-    assert {code for _, code in _fates(ledger).values()} == {"newer_version"}
+    assert {code for _, code in fates_of(ledger, "n.csv").values()} == {"newer_version"}
 
 
 def test_versions_that_nothing_orders_are_all_quarantined(tmp_path: Path) -> None:
     rows = [_row(text="drain removed"), _row(text="drain left"), _row(stored="2024-01-01", text="older")]
     frame, ledger = _read(tmp_path, rows)
     assert frame.empty
-    assert set(_fates(ledger).values()) == {("quarantined", "conflicting_records")}
-    assert len(_fates(ledger)) == 3
+    assert set(fates_of(ledger, "n.csv").values()) == {("quarantined", "conflicting_records")}
+    assert len(fates_of(ledger, "n.csv")) == 3
 
 
 def test_the_same_note_id_of_two_patients_is_never_a_newer_version(tmp_path: Path) -> None:
     frame, ledger = _read(tmp_path, [_row(), _row(patient="008", stored="2024-02-01")])
     assert frame.empty
-    assert set(_fates(ledger).values()) == {("quarantined", "conflicting_records")}
+    assert set(fates_of(ledger, "n.csv").values()) == {("quarantined", "conflicting_records")}
 
 
 def test_a_retraction_takes_earlier_versions_with_it_and_stands_for_earlier_deliveries(
@@ -168,7 +156,7 @@ def test_a_retraction_takes_earlier_versions_with_it_and_stands_for_earlier_deli
         _row("2", stored="2024-01-05", text="written again"),
     ]
     frame, ledger = _read(tmp_path, rows)
-    assert _fates(ledger) == {
+    assert fates_of(ledger, "n.csv") == {
         "row 1": ("superseded", "entered_in_error"),
         "row 2": ("quarantined", "entered_in_error"),
         "row 3": ("quarantined", "entered_in_error"),
@@ -183,7 +171,7 @@ def test_a_retraction_takes_earlier_versions_with_it_and_stands_for_earlier_deli
 def test_a_note_that_its_source_calls_superseded_is_not_read(tmp_path: Path) -> None:
     frame, ledger = _read(tmp_path, [_row(status="superseded")])
     assert list(frame["text"]) == [""]
-    assert _fates(ledger) == {"row 1": ("superseded", "declared_superseded")}
+    assert fates_of(ledger, "n.csv") == {"row 1": ("superseded", "declared_superseded")}
 
 
 def test_no_sentence_and_no_log_holds_text_or_ids(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

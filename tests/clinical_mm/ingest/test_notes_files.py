@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from pydantic import ValidationError
 
-from clinical_mm import tables
 from clinical_mm.errors import DeliveryError
 from clinical_mm.ingest.delivery import Delivery, matching_files
-from clinical_mm.ingest.ledger import Ledger, is_conserved
+from clinical_mm.ingest.ledger import Ledger
 from clinical_mm.ingest.notes_files import read_notes_files
 from clinical_mm.study.sources import NotesFilesSource
+from ingest_support import checked_notes, fates_of
 
 SOURCE = {
     "kind": "notes_files",
@@ -61,15 +61,7 @@ def _read_delivery(folder: Path, **options: object) -> tuple[pd.DataFrame, Ledge
     delivery = Delivery("d", folder)
     ledger = Ledger("s", "d", "file")
     frame = read_notes_files("s", source, delivery, matching_files(delivery, source), ledger)
-    tables.to_arrow(tables.NOTES, frame)
-    assert is_conserved(ledger.counts())
-    assert ledger.records()["locator"].is_unique
-    return frame, ledger
-
-
-def _fates(ledger: Ledger) -> dict[str, tuple[str, str]]:
-    records = ledger.records().to_dict("records")
-    return {r["locator"].removeprefix("manifest.csv#"): (r["disposition"], r["reason_code"]) for r in records}
+    return checked_notes(frame, ledger)
 
 
 def test_a_file_is_the_text_of_the_row_that_names_it(tmp_path: Path) -> None:
@@ -112,7 +104,7 @@ def test_files_are_read_in_the_declared_encoding_and_never_in_another(tmp_path: 
     rows = [_row(), _row("notes/2.txt")]
     frame, ledger = _read(tmp_path, files, rows)
     assert list(frame["text"]) == ["Größe"]
-    assert _fates(ledger) == {"row 1": ("quarantined", "unknown_encoding")}
+    assert fates_of(ledger, "manifest.csv") == {"row 1": ("quarantined", "unknown_encoding")}
     frame, ledger = _read(tmp_path, {"notes/2.txt": b"plain"}, rows, encoding="cp1252")
     assert list(frame["text"]) == ["Größe", "plain"]
     with pytest.raises(DeliveryError, match="'utf-9' is no encoding that Python knows"):
@@ -136,7 +128,7 @@ def test_a_row_that_cannot_be_used_is_quarantined_by_its_reason(
     tmp_path: Path, content: bytes, row: tuple[str, ...], reason_code: str
 ) -> None:
     _, ledger = _read(tmp_path, {"notes/1.txt": content}, [row], content_type="media")
-    assert _fates(ledger) == {"row 1": ("quarantined", reason_code)}
+    assert fates_of(ledger, "manifest.csv") == {"row 1": ("quarantined", reason_code)}
     assert ledger.n_found == 1
 
 
@@ -145,7 +137,7 @@ def test_rows_without_a_file_and_files_without_a_row_are_records_of_their_own(tm
     rows = [_row(), _row("notes/4.txt"), _row(""), _row("other/3.txt"), _row("notes")]
     frame, ledger = _read(tmp_path, files, rows)
     assert list(frame["note_id"]) == ["notes/1.txt"]
-    assert _fates(ledger) == {
+    assert fates_of(ledger, "manifest.csv") == {
         "notes/2.txt": ("quarantined", "not_in_manifest"),
         "notes/b.pdf": ("quarantined", "not_in_manifest"),
         "row 2": ("quarantined", "missing_file"),
@@ -177,7 +169,7 @@ def test_a_path_that_leads_out_of_the_delivery_is_never_opened(
     (delivery / "folder").symlink_to(tmp_path)
     frame, ledger = _read(delivery, {}, [_row(path)])
     assert frame.empty
-    assert _fates(ledger) == {"row 1": ("quarantined", "outside_delivery")}
+    assert fates_of(ledger, "manifest.csv") == {"row 1": ("quarantined", "outside_delivery")}
 
 
 def test_a_matching_link_out_of_the_delivery_refuses_the_delivery_as_for_every_source(tmp_path: Path) -> None:
@@ -192,11 +184,11 @@ def test_a_file_that_rows_give_to_different_patients_is_no_ones(tmp_path: Path) 
     rows = [_row(note_id="1"), _row("./notes/1.txt", note_id="2", patient="008")]
     frame, ledger = _read(tmp_path, {"notes/1.txt": b"x"}, rows, note_id="id")
     assert frame.empty
-    assert set(_fates(ledger).values()) == {("quarantined", "conflicting_records")}
+    assert set(fates_of(ledger, "manifest.csv").values()) == {("quarantined", "conflicting_records")}
     rows[1] = _row(note_id="2", patient="008", status="entered-in-error")
     frame, ledger = _read(tmp_path, {}, rows, note_id="id")
     assert frame[["note_id", "text"]].to_numpy().tolist() == [["1", "x"], ["2", ""]]
-    assert _fates(ledger) == {"row 2": ("quarantined", "entered_in_error")}
+    assert fates_of(ledger, "manifest.csv") == {"row 2": ("quarantined", "entered_in_error")}
 
 
 def test_versions_are_settled_by_note_id_as_in_tables(tmp_path: Path) -> None:
@@ -208,7 +200,7 @@ def test_versions_are_settled_by_note_id_as_in_tables(tmp_path: Path) -> None:
     ]
     frame, ledger = _read(tmp_path, files, rows, note_id="id")
     assert list(frame["text"]) == ["second"]
-    assert _fates(ledger) == {
+    assert fates_of(ledger, "manifest.csv") == {
         "row 1": ("superseded", "newer_version"),
         "row 3": ("duplicate", "identical_record"),
     }
@@ -217,14 +209,14 @@ def test_versions_are_settled_by_note_id_as_in_tables(tmp_path: Path) -> None:
 def test_a_withdrawn_note_needs_no_file(tmp_path: Path) -> None:
     frame, ledger = _read(tmp_path, {}, [_row("notes/gone.txt", status="superseded")])
     assert frame[["note_id", "text"]].to_numpy().tolist() == [["notes/gone.txt", ""]]
-    assert _fates(ledger) == {"row 1": ("superseded", "declared_superseded")}
+    assert fates_of(ledger, "manifest.csv") == {"row 1": ("superseded", "declared_superseded")}
 
 
 def test_a_note_is_withdrawn_by_its_id_alone(tmp_path: Path) -> None:
     rows = [_row("", note_id="A", status="entered-in-error"), _row("", status="entered-in-error")]
     frame, ledger = _read(tmp_path, {}, rows, note_id="id")
     assert frame[["note_id", "text"]].to_numpy().tolist() == [["A", ""]]
-    assert _fates(ledger) == {
+    assert fates_of(ledger, "manifest.csv") == {
         "row 1": ("quarantined", "entered_in_error"),
         "row 2": ("quarantined", "missing_path"),
     }
@@ -232,10 +224,10 @@ def test_a_note_is_withdrawn_by_its_id_alone(tmp_path: Path) -> None:
 
 def test_without_a_manifest_every_file_is_on_record(tmp_path: Path) -> None:
     _, ledger = _read(tmp_path, {"notes/1.txt": b"x"}, [])
-    assert _fates(ledger) == {"notes/1.txt": ("quarantined", "not_in_manifest")}
+    assert fates_of(ledger, "manifest.csv") == {"notes/1.txt": ("quarantined", "not_in_manifest")}
     (tmp_path / "manifest.csv").unlink()
     _, ledger = _read_delivery(tmp_path)
-    assert _fates(ledger) == {"notes/1.txt": ("quarantined", "not_in_manifest")}
+    assert fates_of(ledger, "manifest.csv") == {"notes/1.txt": ("quarantined", "not_in_manifest")}
 
 
 def test_the_manifest_itself_is_no_note(tmp_path: Path) -> None:

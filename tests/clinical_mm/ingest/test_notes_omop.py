@@ -13,12 +13,12 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 
-from clinical_mm import tables
 from clinical_mm.errors import DeliveryError
 from clinical_mm.ingest.delivery import Delivery
-from clinical_mm.ingest.ledger import Ledger, is_conserved
+from clinical_mm.ingest.ledger import Ledger
 from clinical_mm.ingest.notes_omop import read_notes_omop
 from clinical_mm.study.sources import NotesOmopSource
+from ingest_support import checked_notes, fates_of
 
 NOTE = sa.Table(  # the data definition of CDM 5.4, less what no note is read by
     "note",
@@ -75,15 +75,7 @@ def _read(path: Path, **options: Any) -> tuple[pd.DataFrame, Ledger]:
     source = NotesOmopSource.model_validate({"kind": "notes_omop", "path": "*.db", **options})
     ledger = Ledger("s", "d", "row")
     frame = read_notes_omop("s", source, Delivery("d", path.parent), [path], ledger)
-    tables.to_arrow(tables.NOTES, frame)
-    assert is_conserved(ledger.counts())
-    assert ledger.records()["locator"].is_unique
-    return frame, ledger
-
-
-def _fates(ledger: Ledger) -> dict[str, tuple[str, str]]:
-    records = ledger.records().to_dict("records")
-    return {r["locator"].removeprefix("o.db#"): (r["disposition"], r["reason_code"]) for r in records}
+    return checked_notes(frame, ledger)
 
 
 def test_a_row_is_a_note_with_ids_as_text(tmp_path: Path) -> None:
@@ -151,7 +143,7 @@ def test_a_row_that_cannot_be_used_is_quarantined_by_its_reason(
     good = (0, 7, "2024-01-02", None, 0, None, "good")
     frame, ledger = _read(_write_raw(tmp_path / "o.db", [cells, good]))
     assert list(frame["text"]) == ["good"]
-    assert _fates(ledger) == {"row 2": ("quarantined", reason_code)}
+    assert fates_of(ledger, "o.db") == {"row 2": ("quarantined", reason_code)}
     assert ledger.n_found == 2
 
 
@@ -162,7 +154,7 @@ def test_text_that_is_no_utf_8_is_quarantined_and_its_neighbours_are_read(tmp_pa
     connection.close()
     frame, ledger = _read(path)
     assert list(frame["note_id"]) == ["2"]
-    assert _fates(ledger) == {"row 1": ("quarantined", "unknown_encoding")}
+    assert fates_of(ledger, "o.db") == {"row 1": ("quarantined", "unknown_encoding")}
 
 
 def test_numbers_that_became_fractions_keep_their_ids(tmp_path: Path) -> None:
@@ -175,7 +167,7 @@ def test_repeated_and_contradictory_ids_are_settled_as_in_tables(tmp_path: Path)
     rows = [same, same, (2, 7, "2024-01-02", None, 0, None, "a"), (2, 8, "2024-01-02", None, 0, None, "b")]
     frame, ledger = _read(_write_raw(tmp_path / "o.db", rows))
     assert list(frame["note_id"]) == ["1"]
-    assert _fates(ledger) == {
+    assert fates_of(ledger, "o.db") == {
         "row 2": ("duplicate", "identical_record"),
         "row 3": ("quarantined", "conflicting_records"),
         "row 4": ("quarantined", "conflicting_records"),
@@ -212,13 +204,13 @@ def test_a_file_that_is_no_whole_database_is_one_record(tmp_path: Path) -> None:
     path.write_bytes(b"no database at all" * 100)
     frame, ledger = _read(path)
     assert frame.empty
-    assert _fates(ledger) == {"o.db": ("quarantined", "unreadable_file")}
+    assert fates_of(ledger, "o.db") == {"o.db": ("quarantined", "unreadable_file")}
     path.unlink()
     _write(path, [_row(i, note_text="word " * 500) for i in range(200)])
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     frame, ledger = _read(path)
     assert frame.empty
-    assert _fates(ledger) == {"o.db": ("quarantined", "unreadable_file")}
+    assert fates_of(ledger, "o.db") == {"o.db": ("quarantined", "unreadable_file")}
     assert ledger.n_found == 1
 
 
@@ -226,7 +218,7 @@ def test_a_database_whose_last_changes_lie_beside_it_is_not_read_without_them(tm
     path = _write(tmp_path / "o.db", [_row()])
     (tmp_path / "o.db-wal").write_bytes(b"changes")
     _, ledger = _read(path)
-    assert _fates(ledger) == {"o.db": ("quarantined", "unreadable_file")}
+    assert fates_of(ledger, "o.db") == {"o.db": ("quarantined", "unreadable_file")}
 
 
 def test_reading_writes_nothing(tmp_path: Path) -> None:

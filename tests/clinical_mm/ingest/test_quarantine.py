@@ -18,6 +18,7 @@ from clinical_mm.ingest.retry import retry_delivery
 from clinical_mm.ingest.run import ingest_delivery, ingest_stage
 from clinical_mm.store import Store, current
 from clinical_mm.study.root import Study
+from ingest_support import study_of, table_source
 
 CT = Path(pydicom.data.__file__).parent / "test_files" / "CT_small.dcm"
 SECRET = "Jane-Doe-4711"
@@ -25,25 +26,9 @@ TRUNCATED, DAMAGED = "scans/cut.dcm", "scans/bad#1.dcm"
 
 
 def _study(directory: Path) -> Study:
-    number = {"y": {"minimum": 0}}
-    sources: dict[str, dict[str, Any]] = {
-        "scans": {"kind": "dicom", "path": "scans/*"},
-        "labs": {
-            "kind": "clinical",
-            "path": "labs.csv",
-            "patient_id": "id",
-            "is_timeless": True,
-            "variables": number,
-        },
-        "outcomes": {"kind": "outcomes", "path": "outcomes.csv", "patient_id": "id", "variables": number},
-    }
-    task = {
-        "question": "?",
-        "outcome": {"kind": "binary", "variable": "y"},
-        "index_time": "none",
-        "modalities": {"clinical": {}},
-    }
-    return Study.model_validate({"study": "s", "sources": sources, "tasks": {"t": task}}).placed_in(directory)
+    tables_of = {name: table_source(kind) for name, kind in (("labs", "clinical"), ("outcomes", "outcomes"))}
+    scans = {"kind": "dicom", "path": "scans/*"}
+    return study_of({"scans": scans, **tables_of}, "clinical").placed_in(directory)
 
 
 @pytest.fixture(scope="module")

@@ -25,10 +25,10 @@ from clinical_mm.store import Store
 from clinical_mm.study.root import Study
 from clinical_mm.study.sources import STAGES, OutcomesSource
 from clinical_mm.summary import StageSummary
+from ingest_support import study_of, table_source
 
 NAME = "2026-01-05"
 CT = Path(pydicom.data.__file__).parent / "test_files" / "CT_small.dcm"
-NUMBER = {"y": {"minimum": 0}}
 SOURCES: dict[str, dict[str, Any]] = {
     "letters": {
         "kind": "notes_table",
@@ -51,14 +51,8 @@ SOURCES: dict[str, dict[str, Any]] = {
     "scans": {"kind": "dicom", "path": "scans/**/*"},
     "expression": {"kind": "genomics_matrix", "path": "expression/*.csv", "samples": "rows"},
     "mutations": {"kind": "genomics_maf", "path": "*.maf", "sequenced": "sequenced.txt"},
-    "labs": {
-        "kind": "clinical",
-        "path": "labs.csv",
-        "patient_id": "id",
-        "is_timeless": True,
-        "variables": NUMBER,
-    },
-    "outcomes": {"kind": "outcomes", "path": "outcomes.csv", "patient_id": "id", "variables": NUMBER},
+    "labs": table_source("clinical"),
+    "outcomes": table_source("outcomes"),
 }
 STAGE_OF = {
     "letters": "notes",
@@ -140,15 +134,8 @@ def _write_delivery(folder: Path) -> None:
 
 
 def _study(directory: Path, **changes: dict[str, Any]) -> Study:
-    task = {
-        "question": "?",
-        "outcome": {"kind": "binary", "variable": "y"},
-        "index_time": "none",
-        "modalities": {"clinical": {}},
-    }
     sources = {name: {**source, **changes.get(name, {})} for name, source in SOURCES.items()}
-    study = Study.model_validate({"study": "s", "sources": sources, "tasks": {"t": task}})
-    return study.placed_in(directory)
+    return study_of(sources, "clinical").placed_in(directory)
 
 
 @pytest.fixture

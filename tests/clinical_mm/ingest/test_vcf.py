@@ -8,10 +8,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from clinical_mm import tables
 from clinical_mm.errors import DeliveryError
 from clinical_mm.ingest.delivery import Delivery
-from clinical_mm.ingest.ledger import Ledger, is_conserved
+from clinical_mm.ingest.ledger import Ledger
 from clinical_mm.ingest.run import ingest_stage
 from clinical_mm.ingest.samples import ABSENT_FEATURE, GenomicTables
 from clinical_mm.ingest.sites import SiteTable, load_sites
@@ -20,6 +19,7 @@ from clinical_mm.ingest.vcf_process import VcfLimits
 from clinical_mm.store import Store
 from clinical_mm.study.root import Study
 from clinical_mm.study.sources import GenomicsVcfSource, VcfSites
+from ingest_support import checked_samples, reasons_of, values_of
 
 META = (
     "##fileformat=VCFv4.2\n"
@@ -62,27 +62,14 @@ def _read(folder: Path, limits: VcfLimits | None = None, **options: object) -> t
     ledger = Ledger("s", "d", "sample")
     files = sorted(p for p in folder.iterdir() if p.name != "sites.csv")
     genomic = read_genomics_vcf("s", source, sites, Delivery("d", folder), files, ledger, limits)
-    tables.to_arrow(tables.GENOMIC_SAMPLES, genomic.samples)
-    tables.to_arrow(tables.RECORDS, ledger.records())
-    assert genomic.values["sample_id"].to_pylist() == list(genomic.samples["sample_id"])
     assert ledger.n_accepted == len(genomic.samples)
-    assert is_conserved(ledger.counts())
-    return genomic, ledger
+    assert ledger.n_accepted == len(genomic.samples)
+    return checked_samples(genomic, ledger)
 
 
 def _text(folder: Path, content: str, name: str = "a.vcf", **options: object) -> tuple[GenomicTables, Ledger]:
     (folder / name).write_text(content)
     return _read(folder, **options)
-
-
-def _values(genomic: GenomicTables) -> dict[str, dict[str, float | None]]:
-    rows = genomic.values.to_pylist()
-    return {row.pop("sample_id"): row for row in rows}
-
-
-def _reasons(ledger: Ledger) -> dict[str, str]:
-    records = ledger.records()
-    return dict(zip(records["locator"], records["reason_code"], strict=True))
 
 
 THREE = _vcf(
@@ -96,7 +83,7 @@ THREE = _vcf(
 
 def test_dosages_are_copies_of_the_asked_for_allele_and_missing_is_never_zero(tmp_path: Path) -> None:
     genomic, ledger = _text(tmp_path, THREE)
-    assert _values(genomic) == {
+    assert values_of(genomic) == {
         "a": {"rs1": 0, "rs2": 2, "rs3": 0, "rs4": NAN},
         "b": {"rs1": 1, "rs2": 1, "rs3": 1, "rs4": NAN},
         "c": {"rs1": 2, "rs2": 0, "rs3": NAN, "rs4": 1},
@@ -125,15 +112,15 @@ def test_compressed_and_chr_named_files_say_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", ["4.1", "4.2", "4.3", "4.4", "4.5"])
 def test_every_version_is_read(tmp_path: Path, version: str) -> None:
     genomic, _ = _text(tmp_path, THREE.replace("VCFv4.2", f"VCFv{version}"))
-    assert _values(genomic)["b"] == {"rs1": 1, "rs2": 1, "rs3": 1, "rs4": NAN}
+    assert values_of(genomic)["b"] == {"rs1": 1, "rs2": 1, "rs3": 1, "rs4": NAN}
 
 
 def test_a_site_without_a_record_is_missing_or_reference_as_declared(tmp_path: Path) -> None:
     content = _vcf("a", _record("1", 100, "A", "G", "./."))
-    assert _values(_text(tmp_path, content)[0])["a"] == dict.fromkeys(("rs1", "rs2", "rs3", "rs4"), NAN)
+    assert values_of(_text(tmp_path, content)[0])["a"] == dict.fromkeys(("rs1", "rs2", "rs3", "rs4"), NAN)
     sites = {"path": "sites.csv", "absent_is_reference": True}
     genomic, _ = _text(tmp_path, content, sites=sites)
-    assert _values(genomic)["a"] == {"rs1": NAN, "rs2": 0, "rs3": 0, "rs4": 0}
+    assert values_of(genomic)["a"] == {"rs1": NAN, "rs2": 0, "rs3": 0, "rs4": 0}
 
 
 def test_symbolic_spanning_breakend_and_missing_alleles_are_read_and_never_matched(tmp_path: Path) -> None:
@@ -145,22 +132,22 @@ def test_symbolic_spanning_breakend_and_missing_alleles_are_read_and_never_match
         _record("X", 50, "GA", ".", "0/0"),
     )
     genomic, ledger = _text(tmp_path, _vcf("a", *records))
-    assert _values(genomic)["a"] == {"rs1": 0, "rs2": 1, "rs3": 0, "rs4": NAN}
+    assert values_of(genomic)["a"] == {"rs1": 0, "rs2": 1, "rs3": 0, "rs4": NAN}
     assert ledger.n_accepted == 1
 
 
 def test_records_without_genotypes_say_nothing_of_a_sample(tmp_path: Path) -> None:
     genomic, _ = _text(tmp_path, _vcf("a", _record("1", 100, "A", "G", "7", format="DP")))
-    assert set(_values(genomic)["a"].values()) == {NAN}
+    assert set(values_of(genomic)["a"].values()) == {NAN}
 
 
 def test_a_failed_filter_counts_unless_passing_records_alone_are_asked_for(tmp_path: Path) -> None:
     info = "CSQ=G|stop_gained|VHL"
     content = _vcf("a", _record("1", 100, "A", "G", "1/1", filter="low", info=info))
     both = {"sites": {"path": "sites.csv", "absent_is_reference": True}, "burden": BURDEN}
-    assert _values(_text(tmp_path, content, **both)[0])["a"]["rs1"] == 2
+    assert values_of(_text(tmp_path, content, **both)[0])["a"]["rs1"] == 2
     genomic, _ = _text(tmp_path, content, is_passing_only=True, **both)
-    assert _values(genomic)["a"] == {"rs1": NAN, "rs2": 0, "rs3": 0, "rs4": 0}
+    assert values_of(genomic)["a"] == {"rs1": NAN, "rs2": 0, "rs3": 0, "rs4": 0}
 
 
 def test_carried_variants_are_counted_by_gene_and_class(tmp_path: Path) -> None:
@@ -175,7 +162,7 @@ def test_carried_variants_are_counted_by_gene_and_class(tmp_path: Path) -> None:
         _record("1", 50, "A", "C", "1/1", "1/1", "1/1"),
     )
     genomic, ledger = _text(tmp_path, _vcf("a b c", *records), burden=BURDEN)
-    assert _values(genomic) == {
+    assert values_of(genomic) == {
         "a": {"KIT:missense": 1, "KIT:truncating": 1, "VHL:truncating": 2},
         "b": {"KIT:missense": 0, "KIT:truncating": 1, "VHL:truncating": 1},
         "c": {"KIT:missense": 0, "KIT:truncating": 0, "VHL:truncating": 1},
@@ -189,7 +176,7 @@ def test_genes_that_are_asked_for_have_a_column_whether_or_not_anyone_carries_a_
 ) -> None:
     content = _vcf("a", _record("1", 10, "A", "G", "0/1", info="CSQ=G|stop_gained|VHL,G|stop_gained|KIT"))
     genomic, _ = _text(tmp_path, content, burden={**BURDEN, "genes": ["VHL", "TP53"]})
-    assert _values(genomic)["a"] == {
+    assert values_of(genomic)["a"] == {
         "TP53:missense": 0,
         "TP53:truncating": 0,
         "VHL:missense": 0,
@@ -202,7 +189,7 @@ def test_samples_of_several_files_share_the_columns_of_all_and_keep_their_hash(t
     alone, _ = _text(tmp_path, first, burden=BURDEN)
     second = _vcf("b", _record("1", 10, "A", "G", "0/1", info="CSQ=G|missense_variant|KIT"))
     beside, _ = _text(tmp_path, second, "b.vcf", burden=BURDEN)
-    assert _values(beside) == {
+    assert values_of(beside) == {
         "a": {"KIT:missense": 0, "VHL:truncating": 1},
         "b": {"KIT:missense": 1, "VHL:truncating": 0},
     }
@@ -213,8 +200,8 @@ def test_the_same_sample_in_two_files_is_a_duplicate_or_a_contradiction(tmp_path
     (tmp_path / "a.vcf").write_text(_vcf("x y", _record("1", 100, "A", "G", "0/1", "0/1")))
     (tmp_path / "b.vcf").write_text(_vcf("y x", _record("1", 100, "A", "G", "0/0", "0/1")))
     genomic, ledger = _read(tmp_path)
-    assert list(_values(genomic)) == ["x"]
-    assert _reasons(ledger) == {
+    assert list(values_of(genomic)) == ["x"]
+    assert reasons_of(ledger) == {
         "b.vcf#sample 2": "identical_record",
         "a.vcf#sample 2": "conflicting_records",
         "b.vcf#sample 1": "conflicting_records",
@@ -251,8 +238,8 @@ def test_a_file_that_cannot_be_used_is_one_quarantined_record_and_the_others_sta
     (tmp_path / name).write_text(content)
     (tmp_path / "good.vcf").write_text(_vcf("g", _record("1", 100, "A", "G", "0/1")))
     genomic, ledger = _read(tmp_path)
-    assert list(_values(genomic)) == ["g"]
-    assert _reasons(ledger) == {name: reason}
+    assert list(values_of(genomic)) == ["g"]
+    assert reasons_of(ledger) == {name: reason}
     assert capfd.readouterr() == ("", "")
 
 
@@ -261,7 +248,7 @@ def test_a_compressed_file_that_was_cut_off_is_never_read_in_part(tmp_path: Path
     (tmp_path / "a.vcf.gz").write_bytes(gzip.compress(THREE.encode(), mtime=0)[:n_kept])
     genomic, ledger = _read(tmp_path)
     assert len(genomic.samples) == 0
-    assert _reasons(ledger) == {"a.vcf.gz": "truncated_file"}
+    assert reasons_of(ledger) == {"a.vcf.gz": "truncated_file"}
 
 
 def test_a_file_that_takes_too_long_or_too_much_memory_is_quarantined(tmp_path: Path) -> None:
@@ -269,10 +256,10 @@ def test_a_file_that_takes_too_long_or_too_much_memory_is_quarantined(tmp_path: 
     _, ledger = _read(tmp_path, VcfLimits(deadline_s=10, address_space_bytes=1 << 30))
     assert ledger.n_accepted == 3
     _, ledger = _read(tmp_path, VcfLimits(deadline_s=1e-9))
-    assert _reasons(ledger) == {"a.vcf": "unreadable_file"}
+    assert reasons_of(ledger) == {"a.vcf": "unreadable_file"}
     os.truncate(tmp_path / "a.vcf", 3 << 30)  # one line of zeros, and no disk
     _, ledger = _read(tmp_path, VcfLimits(address_space_bytes=1 << 30))
-    assert _reasons(ledger) == {"a.vcf": "unreadable_file"}
+    assert reasons_of(ledger) == {"a.vcf": "unreadable_file"}
 
 
 def test_an_annotation_that_the_header_does_not_describe_is_an_error_without_ids(tmp_path: Path) -> None:
@@ -286,7 +273,7 @@ def test_an_annotation_that_the_header_does_not_describe_is_an_error_without_ids
 def test_an_annotation_that_fits_several_alleles_quarantines_the_file(tmp_path: Path) -> None:
     content = _vcf("a", _record("1", 10, "A", "C,G", "1/2", info="CSQ=T|stop_gained|VHL"))
     _, ledger = _text(tmp_path, content, burden=BURDEN)
-    assert _reasons(ledger) == {"a.vcf": "ambiguous_annotation"}
+    assert reasons_of(ledger) == {"a.vcf": "ambiguous_annotation"}
 
 
 def test_a_site_with_the_name_of_a_count_is_an_error(tmp_path: Path) -> None:
@@ -306,7 +293,7 @@ def test_a_site_with_the_name_of_a_count_is_an_error(tmp_path: Path) -> None:
 def test_samples_are_quarantined_where_the_source_is_not_timeless(tmp_path: Path) -> None:
     genomic, ledger = _text(tmp_path, _vcf("a b"), is_timeless=False)
     assert len(genomic.samples) == 0
-    assert set(_reasons(ledger).values()) == {"missing_time"}
+    assert set(reasons_of(ledger).values()) == {"missing_time"}
     assert ledger.n_found == 2
 
 
@@ -352,7 +339,7 @@ def test_dosages_agree_with_the_letters_of_the_file(
     samples = " ".join(f"s{i:02}" for i in range(len(genotypes)))
     first, second = zip(*genotypes, strict=True)
     records = _record("1", 100, "A", "G,C", *first), _record("1", 200, "C", "G,T", *second)
-    values = _values(_text(folder, _vcf(samples, *records))[0])
+    values = values_of(_text(folder, _vcf(samples, *records))[0])
     found = [(values[s]["rs1"], values[s]["rs2"]) for s in samples.split()]
     assert found == [(_by_hand(a, "1"), _by_hand(b, "2")) for a, b in genotypes]
 

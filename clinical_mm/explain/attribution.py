@@ -132,7 +132,7 @@ def attribute(
         n_steps = n_pieces * NODES
         settled = tuple(torch.zeros_like(value, device="cpu") for value in path.inputs)
         while True:
-            attributed = sum(float(v.double().sum()) for v in settled) + sum(p.total for p in pieces)
+            attributed = _total(settled) + sum(p.total for p in pieces)
             if abs(attributed - (score - baseline_score)) <= allowed:
                 break
             n_halved = (max_steps - n_steps) // (2 * NODES)
@@ -151,11 +151,11 @@ def attribute(
             halves = [h for p, c in zip(halved, centres, strict=True) for h in ((p.start, c), (c, p.end))]
             pieces = waiting + path.integrate(halves)
             n_steps += len(halves) * NODES
-    total = _add(settled, pieces)
-    attributed = sum(float(value.double().sum()) for value in total)
+    found = _add(settled, pieces)
+    attributed = _total(found)
     error = completeness_error(attributed, score, baseline_score)
     complete = Completeness(score, baseline_score, attributed, error, tolerance, n_steps)
-    return dict(zip(names, total, strict=True)), complete
+    return dict(zip(names, found, strict=True)), complete
 
 
 _End = tuple[float, float]
@@ -220,7 +220,7 @@ class _Path:
             )
             for place, (start, end) in enumerate(chosen):
                 parts = tuple(value[place : place + 1].detach().cpu() for value in found)
-                pieces.append(_Piece(start, end, parts, sum(float(v.double().sum()) for v in parts)))
+                pieces.append(_Piece(start, end, parts, _total(parts)))
         return pieces
 
     def _at(self, places: Sequence[float]) -> tuple[Tensor, ...]:
@@ -228,6 +228,10 @@ class _Path:
             torch.cat([torch.lerp(low, high, place) for place in places])
             for low, high in zip(self._baselines, self.inputs, strict=True)
         )
+
+
+def _total(attributions: tuple[Tensor, ...]) -> float:
+    return sum(float(value.double().sum()) for value in attributions)
 
 
 def _add(total: tuple[Tensor, ...], pieces: Sequence[_Piece]) -> tuple[Tensor, ...]:

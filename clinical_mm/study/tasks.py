@@ -238,8 +238,8 @@ class TrainingSettings(Settings):
     averaging_epochs: float = Field(
         2.0,
         ge=0,
-        description="the weights that are validated and kept are a running mean over about so many epochs; 0: as the "
-        "last step left them",
+        description="the weights that are validated and kept are a running mean over about the latest tenth of the "
+        "steps, and over so many epochs at most; 0: as the last step left them",
     )
     precision: Literal["fp32", "bf16", "auto"] = Field("auto", description="auto: bf16 where a GPU has it")
     max_gradient_norm: float = Field(1.0, gt=0)

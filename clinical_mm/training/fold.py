@@ -253,11 +253,10 @@ def _run(trainer: FusionTrainer, average: WeightAverage, checkpoints: Path) -> l
     """Train to the end and leave the best averaged weights in the model; gives the Trainer's log."""
     whole = whole_checkpoints(checkpoints)
     newest = whole[-1] if whole else None
+    # One that had ended and died before the member was written is not trained on: that would make another model.
     if newest is None:
         trainer.train()
-    elif (
-        not newest.is_last
-    ):  # else it died before the member was written: one more epoch would make another model
+    elif not newest.is_last:
         average.load(newest.path)
         trainer.train(resume_from_checkpoint=str(newest.path))
     last = whole_checkpoints(checkpoints)[-1]

@@ -219,9 +219,9 @@ def _unknown_share(windows: Windows, tokenizer: PreTrainedTokenizerFast) -> floa
 def _summary(directory: Path, *, is_unchanged: bool, is_kept: bool) -> StageSummary:
     about: dict[str, Any] = read_json(directory / _ABOUT)
     read = (
-        "not read: notes of patients whom a task holds out for testing, or may once their outcome is known, "
+        "not read: notes of patients whom a task holds out for testing, or may once their outcome is known, and notes "
+        "of nobody known"
     )
-    read += "and notes of nobody known"
     if about["kfold_tasks"]:
         read += (
             f"; {', '.join(about['kfold_tasks'])} cross-validates, so each of its patients is tested by some fold and "

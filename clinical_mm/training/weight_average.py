@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 FILE = "averaged.safetensors"
-_WARMUP_STEPS = 10
-"""Until some ten times as many steps were made, older ones are forgotten faster: they are close to the random start."""
+_OF_ALL_STEPS = 10
+"""The mean reaches back over about a tenth of the steps that were made: early ones are close to the random start."""
 
 
 class WeightAverage(TrainerCallback):
@@ -27,7 +27,7 @@ class WeightAverage(TrainerCallback):
 
     Args:
         model: whose weights.
-        span_steps: over about so many steps; up to 1, the mean is the newest weights themselves.
+        span_steps: how many steps it reaches back over at most; up to 1, the mean is the newest weights themselves.
     """
 
     def __init__(self, model: nn.Module, span_steps: float) -> None:
@@ -42,7 +42,7 @@ class WeightAverage(TrainerCallback):
 
     def update(self) -> None:
         """Take the weights as they are now into the mean."""
-        share = max(1 / self._span_steps, 1 / (1 + self._n_steps / _WARMUP_STEPS))
+        share = max(1 / self._span_steps, 1 / (1 + self._n_steps / _OF_ALL_STEPS))
         with torch.no_grad():
             for name, tensor in self._learning().items():
                 if name in self._mean:

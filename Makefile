@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: install demo ui test test-long test-fast lint format docs constraints clean
+.PHONY: install demo ui test test-long test-fast bench lint format docs constraints clean
 
 install: $(STAMP)
 
@@ -39,6 +39,10 @@ test-long: $(STAMP)
 
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not service and not long"
+
+# Ours against the stated alternatives, as a table in Markdown; leave the machine alone meanwhile.
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check

@@ -120,16 +120,22 @@ def files_of_pattern(delivery: Delivery, pattern: str) -> list[Path]:
             f"the pattern {pattern!r} leads out of the delivery: patterns are relative to its folder"
         )
     try:
-        candidates = sorted(delivery.path.glob(pattern))
+        candidates = sorted(delivery.path.glob(pattern), key=lambda path: path.parts)
     except (ValueError, NotImplementedError):
         raise DeliveryError(f"{pattern!r} is no glob pattern: '**' stands alone between slashes") from None
-    root = delivery.path.resolve()
+    root = os.path.realpath(delivery.path)
     files = []
     n_outside = 0
+    is_inside: dict[str, bool] = {}  # by folder: a delivery has thousands of files in some hundred folders
     for path in candidates:
-        if path.name == SUCCESS_MARK or not path.is_file():
+        name = os.fspath(path)
+        if path.name == SUCCESS_MARK or not os.path.isfile(name):
             continue
-        if not path.resolve().is_relative_to(root):
+        folder = os.path.dirname(name)
+        if folder not in is_inside:
+            is_inside[folder] = _is_within(os.path.realpath(folder), root)
+        is_link = os.path.islink(name)
+        if not (_is_within(os.path.realpath(name), root) if is_link else is_inside[folder]):
             n_outside += 1
             continue
         files.append(path)
@@ -143,10 +149,17 @@ def files_of_pattern(delivery: Delivery, pattern: str) -> list[Path]:
 
 def delivery_fingerprint(delivery: Delivery, patterns: Iterable[str]) -> str:
     """A hash of path, size and time of change of the matching files: cheap, and other when one of them is."""
-    files = sorted({path for pattern in patterns for path in files_of_pattern(delivery, pattern)})
-    found = []
-    for path in files:
-        about = path.stat()
-        assert stat.S_ISREG(about.st_mode)
-        found.append((delivery.relative(path), about.st_size, about.st_mtime_ns))
-    return content_hash(found)
+    root = os.fspath(delivery.path)
+    found: dict[str, tuple[int, int]] = {}
+    for pattern in patterns:
+        for path in files_of_pattern(delivery, pattern):
+            name = os.fspath(path)
+            if name not in found:
+                about = os.stat(name)
+                assert stat.S_ISREG(about.st_mode)
+                found[name] = (about.st_size, about.st_mtime_ns)
+    return content_hash([(name[len(root) + 1 :], *about) for name, about in sorted(found.items())])
+
+
+def _is_within(path: str, root: str) -> bool:
+    return path == root or path.startswith(root + os.sep)

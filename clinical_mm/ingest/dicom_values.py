@@ -7,6 +7,7 @@ the attributes mean together does not belong here.
 import math
 import re
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Protocol
 
 from pydicom.datadict import tag_for_keyword
@@ -54,11 +55,16 @@ def transfer_syntax_of(dataset: Attributes) -> UID:
     meta = getattr(dataset, "file_meta", None)
     declared = None if meta is None else text(meta, "TransferSyntaxUID")
     if declared:
-        return UID(declared)
+        return _uid(declared)
     is_implicit, is_little_endian = dataset.original_encoding
     if is_implicit:
         return ImplicitVRLittleEndian
     return ExplicitVRLittleEndian if is_little_endian else ExplicitVRBigEndian
+
+
+@lru_cache(maxsize=64)  # a UID is checked where it is made, which takes longer than to read it
+def _uid(declared: str) -> UID:
+    return UID(declared)
 
 
 def raw(dataset: Attributes, keyword: str) -> Any:
@@ -98,12 +104,12 @@ def numbers(dataset: Attributes, keyword: str, count: int | None = None) -> tupl
     value = raw(dataset, keyword)
     if value is None or value == "":
         return None
-    parts = [value] if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__") else list(value)
+    parts = [value] if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__") else value
     try:
-        found = tuple(float(part) for part in parts)
+        found = tuple(map(float, parts))
     except (ValueError, TypeError, OverflowError):
         return None
-    if not found or (count is not None and len(found) != count) or not all(math.isfinite(f) for f in found):
+    if not found or (count is not None and len(found) != count) or not all(map(math.isfinite, found)):
         return None
     return found
 
@@ -130,14 +136,19 @@ def items(dataset: Attributes, keyword: str) -> list[Dataset]:
 
 def moment(dataset: Attributes, date_keyword: str, time_keyword: str) -> datetime | None:
     """A date with its time (PS3.5 section 6.2, DA and TM); midnight where the time is absent or unreadable."""
-    date = _DATE.match(text(dataset, date_keyword) or "")
-    if date is None:
+    return _moment(text(dataset, date_keyword) or "", text(dataset, time_keyword) or "")
+
+
+@lru_cache(maxsize=4096)  # the files of a series have their dates and most times in common
+def _moment(date: str, time: str) -> datetime | None:
+    match = _DATE.match(date)
+    if match is None:
         return None
     try:
-        day = datetime(int(date[1]), int(date[2]), int(date[3]))
+        day = datetime(int(match[1]), int(match[2]), int(match[3]))
     except ValueError:
         return None
-    return day + (_time_of_day(text(dataset, time_keyword) or "") or timedelta(0))
+    return day + (_time_of_day(time) or timedelta(0))
 
 
 def date_time(dataset: Attributes, keyword: str) -> datetime | None:

@@ -10,6 +10,7 @@ forward, so hostile bytes cost no more than these. Follows PS3.5 sections 6.2 an
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
@@ -37,8 +38,8 @@ _SHORT_VRS = frozenset(
 )
 _EXPLICIT, _IMPLICIT, _LENGTH = struct.Struct("<HH2sH"), struct.Struct("<HHL"), struct.Struct("<L")
 
-_TRANSFER_SYNTAX = 0x00020010
 _CHARACTER_SET = 0x00080005
+_OF_META: "Wanted" = {0x00020010: ("TransferSyntaxUID", b"UI")}
 _DEFLATED = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")
 
 _ONE_TEXT = re.compile(rb"[ -\[\]-~]*\0*").fullmatch  # printable ASCII but the backslash, which parts values
@@ -67,20 +68,19 @@ class WalkedHeader:
     """Top-level attributes of a header, as `dicom_values` reads them.
 
     Attributes:
+        get: by keyword: text, a number, or a tuple of several; None where it is absent or empty.
         file_meta: the transfer syntax, as pydicom's `file_meta` has it.
         original_encoding: whether values have no written representation, and whether they are little endian.
     """
 
-    __slots__ = ("_values", "file_meta", "original_encoding")
+    __slots__ = ("file_meta", "get", "original_encoding")
 
-    def __init__(self, values: dict[str, Any], meta: "WalkedHeader | None" = None, is_implicit: bool = False):
-        self._values = values
+    def __init__(
+        self, values: dict[str, Any], meta: "WalkedHeader | None" = None, is_implicit: bool = False
+    ) -> None:
+        self.get: Callable[[str], Any] = values.get
         self.file_meta = meta
         self.original_encoding = (is_implicit, True)
-
-    def get(self, keyword: str) -> Any:
-        """Text, or a tuple of texts or numbers where there are several; None where it is absent or empty."""
-        return self._values.get(keyword)
 
 
 Wanted = Mapping[int, tuple[str, bytes]]
@@ -119,6 +119,8 @@ def walk_header(file: BinaryIO, wanted: Wanted) -> WalkedHeader | None:
         syntax, begin = walk.transfer_syntax(_PREAMBLE_BYTES + 4)
         is_implicit = syntax == ImplicitVRLittleEndian
         values, end = walk.elements(begin, wanted, is_implicit)
+        if walk.tag_at(end) not in _PIXELS:
+            return None
     except _UnusualError:
         return None
     file.seek(end)
@@ -146,6 +148,11 @@ class _Walk:
             place = 0
         return self._data[place : place + count]
 
+    def tag_at(self, offset: int) -> int:
+        """The tag that begins there."""
+        group, element = struct.unpack("<HH", self.bytes_at(offset, 4))
+        return int(group << 16 | element)
+
     def _move(self, offset: int, count: int) -> None:
         self._n_blocks += 1 + count // BLOCK_BYTES
         if self._n_blocks > MAX_BLOCKS:
@@ -157,59 +164,56 @@ class _Walk:
 
     def transfer_syntax(self, offset: int) -> tuple[str, int]:
         """The transfer syntax that the file meta declares, and where the data set begins."""
-        syntax = ""
-        last = 0
-        while self.bytes_at(offset, 2) == b"\x02\0":
-            tag, vr, length, value = self._explicit(offset)
-            if tag <= last or length == _UNDEFINED:
-                raise _UnusualError
-            if tag == _TRANSFER_SYNTAX:
-                if vr != b"UI":
-                    raise _UnusualError
-                syntax = _one_text(self.bytes_at(value, length), None) or ""
-            last, offset = tag, value + length
-        uid = UID(syntax)
-        if not uid.is_transfer_syntax or uid.is_private or uid == ExplicitVRBigEndian or uid in _DEFLATED:
+        found, offset = self.elements(offset, _OF_META, is_implicit=False, first=0x00020000, stop=0x00030000)
+        syntax = found.get("TransferSyntaxUID", "")
+        if not _is_plain(syntax):
             raise _UnusualError
         return syntax, offset
 
-    def elements(self, offset: int, wanted: Wanted, is_implicit: bool) -> tuple[dict[str, Any], int]:
-        """The wanted values, and where the tag of the pixel data begins."""
+    def elements(
+        self,
+        offset: int,
+        wanted: Wanted,
+        is_implicit: bool,
+        first: int = 0x00080000,
+        stop: int = 0x7FE00008,
+    ) -> tuple[dict[str, Any], int]:
+        """The wanted values from a tag on, and where the first tag begins that is not below `stop`."""
         values: dict[str, Any] = {}
         charset: Any = None
-        last = 0x0007FFFF  # neither file meta nor a command
+        last = first - 1
         unpack = (_IMPLICIT if is_implicit else _EXPLICIT).unpack_from
+        short_vrs, vr = _SHORT_VRS, b""
         data, begin = self._data, self._begin
+        enough = len(data) - 12
         while True:
             place = offset - begin
-            if place < 0 or place + 12 > len(data):
+            if not 0 <= place <= enough:
                 self._move(offset, 12)
                 data, begin, place = self._data, self._begin, 0
-            vr = b""
+                enough = len(data) - 12
             if is_implicit:
                 group, element, length = unpack(data, place)
-                value = offset + 8
             else:
                 group, element, vr, length = unpack(data, place)
-                value = offset + 8
-                if vr not in _SHORT_VRS:
-                    if vr not in _LONG_VRS:
-                        raise _UnusualError
-                    (length,) = _LENGTH.unpack_from(data, place + 8)
-                    value = offset + 12
             tag = group << 16 | element
             if tag <= last:
                 raise _UnusualError
+            if tag >= stop:
+                return values, offset
             last = tag
-            if tag >= 0x7FE00008:
-                if tag in _PIXELS:
-                    return values, offset
-                raise _UnusualError
+            value = offset + 8
+            if vr and vr not in short_vrs:
+                if vr not in _LONG_VRS:
+                    raise _UnusualError
+                (length,) = _LENGTH.unpack_from(data, place + 8)
+                value = offset + 12
             if length == _UNDEFINED:
                 if tag in wanted or not (self._is_sequence(tag) if is_implicit else vr == b"SQ"):
                     raise _UnusualError
                 offset = self._after_items(value, None, is_implicit, 0)
                 data, begin = self._data, self._begin
+                enough = len(data) - 12
                 continue
             offset = value + length
             if length and tag in wanted:
@@ -222,6 +226,7 @@ class _Walk:
                 if len(raw) < length:
                     raw = self.bytes_at(value, length)
                     data, begin = self._data, self._begin
+                    enough = len(data) - 12
                 found = convert(raw, charset)
                 if tag == _CHARACTER_SET:
                     charset = found
@@ -282,6 +287,14 @@ class _Walk:
             else:
                 offset = value + length
         return offset
+
+
+@lru_cache(maxsize=64)
+def _is_plain(syntax: str) -> bool:
+    """Whether data sets of a transfer syntax are little endian and not deflated; nothing is known of private ones."""
+    uid = UID(syntax)
+    is_known = uid.is_transfer_syntax and not uid.is_private
+    return is_known and uid != ExplicitVRBigEndian and uid not in _DEFLATED
 
 
 def _one_text(raw: bytes, charset: Any) -> str | None:

@@ -130,6 +130,10 @@ class TaskFeatures:
         """The image tensors that the model reads, in order."""
         return [] if self.task.modalities.image is None else self._images.images(patient_id)
 
+    def image_tensors(self, patient_id: str) -> list[npt.NDArray[np.float16]]:
+        """The tensors of `images` alone, memory-mapped."""
+        return [] if self.task.modalities.image is None else self._images.tensors(patient_id)
+
     def genomics(self) -> pd.DataFrame:
         """[patients, features] float32 of the patients who have any; NaN where not measured. Not to be changed."""
         return self._genomics

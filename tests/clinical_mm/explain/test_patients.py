@@ -79,6 +79,9 @@ class Features:
             for pieces in (first, second)
         ]
 
+    def image_tensors(self, patient_id: str) -> list[np.ndarray]:
+        return [image.tensor for image in self.images(patient_id)]
+
     def images(self, patient_id: str) -> list[ImageTensor]:
         if not self.present(patient_id)[1]:
             return []

@@ -21,7 +21,11 @@ LEAST_PATIENTS = 40
 
 
 def make_features(
-    folder: Path, n_patients: int, stages: list[str], change: Callable[[dict[str, Any]], None]
+    folder: Path,
+    n_patients: int,
+    stages: list[str],
+    change: Callable[[dict[str, Any]], None],
+    deliver: Callable[[Path], None] | None = None,
 ) -> None:
     """Generate, ingest, link and make the features of one task.
 
@@ -30,8 +34,11 @@ def make_features(
         n_patients: of the cohort.
         stages: what is ingested, beside outcomes.
         change: makes of the task's `modalities` what the benchmark reads.
+        deliver: changes what lies in the landing folder before it is ingested.
     """
     generate_cohort(folder, seed=7, n_patients=max(LEAST_PATIENTS, n_patients))
+    if deliver is not None:
+        deliver(folder)
     yaml = YAML(typ="safe")
     study = yaml.load(folder / "study.yaml")
     task = study["tasks"][TASK]

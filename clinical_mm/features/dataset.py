@@ -113,10 +113,10 @@ class PatientDataset(Dataset[Sample]):
         return WordDropout(text.word_dropout, self.features.mask_token_id, seed)
 
     def _windows(self, patient_id: str, index: int) -> list[npt.NDArray[np.int64]]:
-        windows = self.features.windows(patient_id)
         if self._word_dropout is None:
-            return [window.input_ids for window in windows]
-        return [self._word_dropout(window, self.epoch, index, place) for place, window in enumerate(windows)]
+            return self.features.window_ids(patient_id)
+        windows = enumerate(self.features.windows(patient_id))
+        return [self._word_dropout(window, self.epoch, index, place) for place, window in windows]
 
     def _images(self, patient_id: str, index: int) -> list[npt.NDArray[np.floating]]:
         images: list[npt.NDArray[np.floating]] = list(self.features.image_tensors(patient_id))

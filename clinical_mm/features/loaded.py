@@ -126,6 +126,10 @@ class TaskFeatures:
         """The windows of tokens that the model reads, in order."""
         return [] if self.task.modalities.text is None else self._text.windows(patient_id)
 
+    def window_ids(self, patient_id: str) -> list[npt.NDArray[np.int64]]:
+        """The token ids of `windows` alone, [l] each."""
+        return [] if self.task.modalities.text is None else self._text.window_ids(patient_id)
+
     def images(self, patient_id: str) -> list[ImageTensor]:
         """The image tensors that the model reads, in order."""
         return [] if self.task.modalities.image is None else self._images.images(patient_id)

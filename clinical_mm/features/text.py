@@ -231,6 +231,15 @@ class TextReader:
             )
         return found
 
+    def window_ids(self, patient_id: str) -> list[npt.NDArray[np.int64]]:
+        """The token ids of `windows` alone, which is all that an epoch reads."""
+        found = []
+        for row in self._rows_of_windows.get(patient_id, ()):
+            first = self._first_tokens[row]
+            own = self._tokens[first : first + self._n_tokens[row], 0]
+            found.append(np.concatenate((self._prefix, own, self._suffix)))
+        return found
+
 
 def _mapped(path: Path, dtype: type) -> npt.NDArray[Any]:
     if not path.is_file():

@@ -20,4 +20,5 @@ BENCHMARK = Benchmark(
     other=Side("MONAI LoadImage(ITKReader), Spacing 1 mm, Resize", _monai, before=open_libraries),
     agree=ANTIALIASED.agree,
     note=ANTIALIASED.note,
+    needs_own_processes=True,
 )

@@ -246,3 +246,28 @@ def test_nesting_without_end_is_refused():
     sequence = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
     begin = _written([], is_implicit=False).removesuffix(NO_PIXELS)
     assert walk_header(io.BytesIO(begin + sequence * 5000 + bytes(64)), WANTED) is None
+
+
+def _read_bytes() -> int:
+    """What this process has read so far, from the page cache or not."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def test_the_index_reads_no_pixels(tmp_path):
+    path = tmp_path / "large.dcm"
+    declared = [
+        (0x00080018, b"UI", b"1.2.3\0"),
+        (0x00280002, b"US", b"\x01\0"),
+        (0x00280004, b"CS", b"MONOCHROME2 "),
+        (0x00280010, b"US", (16384).to_bytes(2, "little")),
+        (0x00280011, b"US", (16384).to_bytes(2, "little")),
+        (0x00280100, b"US", b"\x10\0"),
+    ]
+    begin = _written(declared, is_implicit=False)[:-4] + (1 << 29).to_bytes(4, "little")
+    path.write_bytes(begin)
+    with path.open("r+b") as file:
+        file.truncate(len(begin) + (1 << 29))  # half a GiB that is not on the disk
+    read_header(path)  # what is read once for all files, like time zones
+    before = _read_bytes()
+    assert isinstance(read_header(path), InstanceHeader)
+    assert _read_bytes() - before < 64 << 10

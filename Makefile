@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python -m pip check
 	touch $(STAMP)
 
@@ -63,7 +63,7 @@ constraints:
 	rm -rf build/resolve
 	$(PYTHON) -m venv build/resolve
 	build/resolve/bin/python -m pip install --quiet --upgrade pip
-	build/resolve/bin/python -m pip install --quiet torch==2.13.0 '.[dev]'
+	build/resolve/bin/python -m pip install --quiet torch==2.13.0 '.[dev,bench]'
 	build/resolve/bin/python -m pip freeze | sed 's/+cpu//' | grep -v '^clinical-mm' > constraints.txt
 
 clean:

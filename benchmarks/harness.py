@@ -56,6 +56,7 @@ class Benchmark:
         other: the second.
         agree: whether what both returned is the same; says so by raising AssertionError.
         note: what a reader must know of the two sides.
+        needs_own_processes: libraries of the two sides do not stand each other in one process.
     """
 
     what: str
@@ -65,6 +66,7 @@ class Benchmark:
     other: Side
     agree: Callable[[Any, Any], None]
     note: str = ""
+    needs_own_processes: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def compare(name: str, benchmark: Benchmark, folder: Path, n_samples: int) -> Ou
     taken: dict[str, list[Sample]] = {"ours": [], "other": []}
     for _ in range(n_samples * MAX_TRIES):
         for which, samples in taken.items():
-            samples.append(_in_a_process(name, which, folder))
+            samples.append(in_a_process(name, which, folder))
         benchmark.agree(taken["ours"][-1].value, taken["other"][-1].value)
         fastest = min(s.canary_s for samples in taken.values() for s in samples)
         kept = {k: [s for s in v if s.canary_s <= fastest * CANARY_TOLERANCE] for k, v in taken.items()}
@@ -163,7 +165,7 @@ def _median(values: Iterable[float]) -> float:
     return statistics.median(values)
 
 
-def _in_a_process(name: str, which: str, folder: Path) -> Sample:
+def in_a_process(name: str, which: str, folder: Path) -> Sample:
     command = [sys.executable, "-m", "benchmarks.sample", name, which, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

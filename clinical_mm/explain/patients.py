@@ -121,6 +121,10 @@ class _Case:
         device = next(self._model.parameters()).device
         sample = PatientDataset(features, member.statistics, [patient_id])[0]
         self._batch: dict[str, Tensor] = {k: v.to(device) for k, v in collate([sample]).items()}
+        if "image" in self._batch:
+            self._batch["image"] = self._batch[
+                "image"
+            ].float()  # gradients of steps that float16 would round away
         present = self._batch["present"][0].tolist()
         self._present = [m for m, there in zip(features.modalities, present, strict=True) if there]
         names = [n for m in self._present for n in (_INPUTS[m], *_MASKS[m])] + ["present"]

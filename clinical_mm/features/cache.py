@@ -3,12 +3,21 @@
 What they hold does not belong here.
 """
 
+import io
+import math
+import mmap
+import os
 import uuid
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+_HEADER_BYTES = 128
+"""Of every .npy file of few dimensions (NumPy pads headers to 64 bytes); others are read, too, more slowly."""
 
 
 def cache_path(folder: Path, key: str) -> Path:
@@ -17,11 +26,50 @@ def cache_path(folder: Path, key: str) -> Path:
 
 
 def read_array(path: Path) -> npt.NDArray[Any] | None:
-    """The array, memory-mapped, or None where it is missing or was not written whole."""
+    """The array, memory-mapped and not to be written to, or None where it is missing or was not written whole.
+
+    As `np.lib.format.open_memmap`, at a tenth of its time: epochs open each array anew.
+    """
     try:
-        return np.lib.format.open_memmap(path, mode="r")  # of .npy alone: `np.load` opens archives, too
+        with path.open("rb") as file:
+            layout = _layout(file.read(_HEADER_BYTES))
+            if layout is None or os.fstat(file.fileno()).st_size < _HEADER_BYTES + layout.n_bytes:
+                return _read_other(path)
+            if layout.n_bytes == 0:
+                return np.empty(layout.shape, layout.dtype)
+            mapped = mmap.mmap(file.fileno(), _HEADER_BYTES + layout.n_bytes, access=mmap.ACCESS_READ)
     except FileNotFoundError:
         return None
+    return np.ndarray(layout.shape, layout.dtype, mapped, _HEADER_BYTES)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What a header of `_HEADER_BYTES` says, of an array in C order."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    n_bytes: int
+
+
+@lru_cache(maxsize=256)  # the arrays of one setting have one header
+def _layout(header: bytes) -> _Layout | None:
+    """The layout of an array; None where the header is damaged, or is another than those that are written here."""
+    file = io.BytesIO(header)
+    try:
+        if np.lib.format.read_magic(file) != (1, 0):
+            return None
+        shape, is_fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+    except ValueError:
+        return None
+    if is_fortran_order or dtype.hasobject or file.tell() != _HEADER_BYTES:
+        return None
+    return _Layout(shape, dtype, math.prod(shape) * dtype.itemsize)
+
+
+def _read_other(path: Path) -> npt.NDArray[Any] | None:
+    try:
+        return np.lib.format.open_memmap(path, mode="r")  # of .npy alone: `np.load` opens archives, too
     except (
         ValueError,
         EOFError,

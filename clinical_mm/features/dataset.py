@@ -55,6 +55,7 @@ class PatientDataset(Dataset[Sample]):
         image = features.task.modalities.image
         is_augmented = augment and image is not None and image.augment
         self._augmentation = ImageAugmentation(image.spatial_dims, seed) if is_augmented and image else None
+        self._image_size = (CHANNELS, *image.size) if image is not None else ()
         self._word_dropout = self._hiding(seed) if augment else None
         self._labels = features.labels(self.patient_ids)
         self._durations = features.durations(self.patient_ids)
@@ -70,8 +71,9 @@ class PatientDataset(Dataset[Sample]):
         """One patient.
 
         Returns:
-            text_windows: list of [l] int64, and text_pad_id; image: [s, c, *size] float32, s may be 0; genomics and
-            genomics_observed: [g]; clinical and clinical_observed: [k]; present: [m] bool; labels, where known;
+            text_windows: list of [l] int64, and text_pad_id; image: list of [c, *size] float16, memory-mapped, or
+            float32 where augmented; image_size: [c, *size]; genomics and genomics_observed: [g]; clinical and
+            clinical_observed: [k]; present: [m] bool; labels, where known;
             patient_index. Keys of modalities that the task does not declare are not there.
         """
         patient_id = self.patient_ids[index]
@@ -83,6 +85,7 @@ class PatientDataset(Dataset[Sample]):
             sample["text_pad_id"] = self.features.pad_token_id
         if "image" in modalities:
             sample["image"] = self._images(patient_id, index)
+            sample["image_size"] = self._image_size
         for name in ("genomics", "clinical"):
             if name not in modalities:
                 continue
@@ -110,18 +113,17 @@ class PatientDataset(Dataset[Sample]):
         return WordDropout(text.word_dropout, self.features.mask_token_id, seed)
 
     def _windows(self, patient_id: str, index: int) -> list[npt.NDArray[np.int64]]:
-        windows = self.features.windows(patient_id)
         if self._word_dropout is None:
-            return [window.input_ids for window in windows]
-        return [self._word_dropout(window, self.epoch, index, place) for place, window in enumerate(windows)]
+            return self.features.window_ids(patient_id)
+        windows = enumerate(self.features.windows(patient_id))
+        return [self._word_dropout(window, self.epoch, index, place) for place, window in windows]
 
-    def _images(self, patient_id: str, index: int) -> npt.NDArray[np.float32]:
-        images = [image.tensor for image in self.features.images(patient_id)]
-        if self._augmentation is not None:
-            images = [self._augmentation(t, self.epoch, index, place) for place, t in enumerate(images)]
-        settings = self.features.task.modalities.image
-        assert settings is not None
-        return np.stack(images) if images else np.zeros((0, CHANNELS, *settings.size), dtype=np.float32)
+    def _images(self, patient_id: str, index: int) -> list[npt.NDArray[np.floating]]:
+        images: list[npt.NDArray[np.floating]] = list(self.features.image_tensors(patient_id))
+        if self._augmentation is None:
+            return images
+        whole = [image.astype(np.float32) for image in images]
+        return [self._augmentation(t, self.epoch, index, place) for place, t in enumerate(whole)]
 
     def _label(self, index: int) -> npt.NDArray[np.generic] | None:
         kind = self.features.task.outcome.kind
@@ -138,16 +140,17 @@ def collate(samples: Sequence[Sample]) -> dict[str, Tensor]:
 
     Returns:
         text_input_ids, text_attention_mask: [b, w, l] long; text_window_mask: [b, w] bool; image: [b, s, c, *size]
-        float32; image_mask: [b, s] bool; genomics: [b, g] float32; genomics_observed: [b, g] bool; clinical: [b, k];
-        clinical_observed: [b, k]; present: [b, m] bool; labels: [b] float (binary), [b] long (multiclass) or [b, 2]
-        float (survival: duration, event), missing where any label is unknown; patient_index: [b] long.
+        float16, or float32 where augmented: the model converts it on its device; image_mask: [b, s] bool; genomics:
+        [b, g] float32; genomics_observed: [b, g] bool; clinical: [b, k]; clinical_observed: [b, k]; present: [b, m]
+        bool; labels: [b] float (binary), [b] long (multiclass) or [b, 2] float (survival: duration, event), missing
+        where any label is unknown; patient_index: [b] long.
     """
     first = samples[0]
     batch: dict[str, Tensor] = {}
     if "text_windows" in first:
         batch |= _text([s["text_windows"] for s in samples], first["text_pad_id"])
     if "image" in first:
-        batch |= _images([s["image"] for s in samples])
+        batch |= _images([s["image"] for s in samples], first["image_size"])
     for name in ("genomics", "genomics_observed", "clinical", "clinical_observed", "present"):
         if name in first:
             batch[name] = torch.from_numpy(np.stack([s[name] for s in samples]))
@@ -176,11 +179,17 @@ def _text(patients: Sequence[Sequence[npt.NDArray[np.int64]]], pad_id: int) -> d
     }
 
 
-def _images(patients: Sequence[npt.NDArray[np.float32]]) -> dict[str, Tensor]:
+def _images(
+    patients: Sequence[Sequence[npt.NDArray[np.floating]]], size: tuple[int, ...]
+) -> dict[str, Tensor]:
+    """Copied once, from where they are mapped into the batch; only padding is filled with zeros."""
     n_images = max([1, *(len(images) for images in patients)])
-    image = torch.zeros(len(patients), n_images, *patients[0].shape[1:])
-    mask = torch.zeros(len(patients), n_images, dtype=torch.bool)
+    dtype = next((image.dtype for images in patients for image in images), np.dtype(np.float16))
+    batch = np.empty((len(patients), n_images, *size), dtype=dtype)
+    mask = np.zeros((len(patients), n_images), dtype=bool)
     for i, images in enumerate(patients):
-        image[i, : len(images)] = torch.from_numpy(images)
+        for j, image in enumerate(images):
+            batch[i, j] = image
+        batch[i, len(images) :] = 0
         mask[i, : len(images)] = True
-    return {"image": image, "image_mask": mask}
+    return {"image": torch.from_numpy(batch), "image_mask": torch.from_numpy(mask)}

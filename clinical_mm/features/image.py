@@ -32,7 +32,8 @@ class ImageTensor:
     Attributes:
         source: the source of the series.
         item_id: series_instance_uid#stack.
-        tensor: [channel, depth, height, width] or [channel, height, width] float32 in [0, 1].
+        tensor: [channel, depth, height, width] or [channel, height, width] float16 in [0, 1], memory-mapped: whoever
+            computes with it converts it first.
         grid_to_volume: [4, 4] (d, r, c, 1) of the tensor to (slice, row, column, 1) of the volume, by voxel centres;
             d is 0 in two dimensions.
         grid_affine: [4, 4] (d, r, c, 1) to patient LPS mm; None where the series has no geometry.
@@ -41,7 +42,7 @@ class ImageTensor:
 
     source: str
     item_id: str
-    tensor: npt.NDArray[np.float32]
+    tensor: npt.NDArray[np.float16]
     grid_to_volume: npt.NDArray[np.float64]
     grid_affine: npt.NDArray[np.float64] | None
     series: pd.Series
@@ -106,6 +107,7 @@ class ImageReader:
         self._images = tables.read_table(IMAGES, directory)
         self._rows = self._images.groupby("patient_id", sort=False).indices
         series = tables.read_table(tables.SERIES, directory)
+        self._keys, self._members = self._images["cache_key"].tolist(), self._images["member"].tolist()
         self._series = series.set_index(pd.MultiIndex.from_arrays([series["source"], series_item_id(series)]))
 
     def images(self, patient_id: str) -> list[ImageTensor]:
@@ -133,7 +135,21 @@ class ImageReader:
             )
         return found
 
-    def _tensor(self, key: str, member: int, series: pd.Series) -> npt.NDArray[np.float32]:
+    def tensors(self, patient_id: str) -> list[npt.NDArray[np.float16]]:
+        """The tensors of `images` alone: an epoch reads them without the rows of their series.
+
+        Raises:
+            StoreError: as `images`.
+        """
+        found = []
+        for row in self._rows.get(patient_id, ()):
+            tensor = read_tensor(self._folder, self._keys[row], self._members[row])
+            if tensor is None:
+                return [image.tensor for image in self.images(patient_id)]
+            found.append(tensor)
+        return found
+
+    def _tensor(self, key: str, member: int, series: pd.Series) -> npt.NDArray[np.float16]:
         tensor = read_tensor(self._folder, key, member)
         if tensor is None:  # a cache may be emptied at any time: it is filled again from the volume
             volume = SeriesVolume.of({str(k): v for k, v in series.items()}, self._root)

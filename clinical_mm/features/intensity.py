@@ -41,11 +41,15 @@ class Scale:
     def __call__(self, stored: npt.NDArray[np.generic], is_colour: bool) -> npt.NDArray[np.float32]:
         """Intensities of slices: [k, rows, columns(, 3)] stored values to [k, rows, columns] in [0, 1]."""
         values = luminance(stored) if is_colour else stored.astype(np.float32)
-        is_number = np.isfinite(values)
-        values = np.clip((values - np.float32(self.low)) / np.float32(self.high - self.low), 0, 1)
+        is_none = ~np.isfinite(values) if np.issubdtype(stored.dtype, np.floating) else None
+        values -= np.float32(self.low)
+        values /= np.float32(self.high - self.low)
+        np.clip(values, 0, 1, out=values)
         if self.is_inverted:
-            values = 1 - values
-        return np.where(is_number, values, np.float32(0)).astype(np.float32, copy=False)
+            np.subtract(1, values, out=values)
+        if is_none is not None:
+            values[is_none] = 0
+        return values
 
 
 def luminance(stored: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:

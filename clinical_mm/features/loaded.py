@@ -126,9 +126,17 @@ class TaskFeatures:
         """The windows of tokens that the model reads, in order."""
         return [] if self.task.modalities.text is None else self._text.windows(patient_id)
 
+    def window_ids(self, patient_id: str) -> list[npt.NDArray[np.int64]]:
+        """The token ids of `windows` alone, [l] each."""
+        return [] if self.task.modalities.text is None else self._text.window_ids(patient_id)
+
     def images(self, patient_id: str) -> list[ImageTensor]:
         """The image tensors that the model reads, in order."""
         return [] if self.task.modalities.image is None else self._images.images(patient_id)
+
+    def image_tensors(self, patient_id: str) -> list[npt.NDArray[np.float16]]:
+        """The tensors of `images` alone, memory-mapped."""
+        return [] if self.task.modalities.image is None else self._images.tensors(patient_id)
 
     def genomics(self) -> pd.DataFrame:
         """[patients, features] float32 of the patients who have any; NaN where not measured. Not to be changed."""

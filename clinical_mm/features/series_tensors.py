@@ -130,10 +130,10 @@ def prepare_series(volume: SeriesVolume, settings: ImageModality, folder: Path) 
     return SeriesTensors(key, usable, unusable, n_not_taken, is_hit)
 
 
-def read_tensor(folder: Path, key: str, member: int) -> npt.NDArray[np.float32] | None:
-    """One tensor [channel, *size] of the cache, as float32; None where the cache does not have it."""
+def read_tensor(folder: Path, key: str, member: int) -> npt.NDArray[np.float16] | None:
+    """One tensor [channel, *size] of the cache, memory-mapped; None where the cache does not have it."""
     array = read_array(cache_path(folder, key))
-    return None if array is None else array[member].astype(np.float32)
+    return None if array is None else array[member]
 
 
 def _compute(volume: SeriesVolume, grids: Sequence[Grid], settings: ImageModality, path: Path) -> list[bool]:

@@ -181,13 +181,21 @@ class TextReader:
     """Notes and windows of patients out of a snapshot, one patient at a time."""
 
     def __init__(self, directory: Path, prefix: tuple[int, ...], suffix: tuple[int, ...]) -> None:
-        self._prefix, self._suffix = prefix, suffix
+        # int64 of the special tokens makes int64 of a window.
+        self._prefix, self._suffix = (np.array(ids, dtype=np.int64) for ids in (prefix, suffix))
+        self._before, self._after = (np.full(len(ids), -1, dtype=np.int64) for ids in (prefix, suffix))
         self._notes = tables.read_table(NOTES_READ, directory)
-        self._windows = tables.read_table(TEXT_WINDOWS, directory)
+        windows = tables.read_table(TEXT_WINDOWS, directory)
+        # Lists, since an epoch looks up single values, for which pandas takes longer than the tokens.
+        self._sources, self._item_ids = self._notes["source"].tolist(), self._notes["item_id"].tolist()
+        self._note_places, self._first_tokens, self._n_tokens = (
+            windows[name].tolist() for name in ("note_place", "first_token", "n_tokens")
+        )
         self._rows_of_notes = self._notes.groupby("patient_id", sort=False).indices
-        self._rows_of_windows = self._windows.groupby("patient_id", sort=False).indices
+        self._rows_of_windows = windows.groupby("patient_id", sort=False).indices
         self._text = _mapped(directory / _TEXT_FILE, np.uint8)
-        self._tokens = _mapped(directory / _TOKEN_FILE, np.int32).reshape(-1, 3)
+        # A plain view of the map: a memmap's own class makes each slice an object of several microseconds.
+        self._tokens = np.asarray(_mapped(directory / _TOKEN_FILE, np.int32)).reshape(-1, 3)
 
     def notes(self, patient_id: str) -> list[Note]:
         """The patient's notes in reading order, those that no window reaches included."""
@@ -206,26 +214,31 @@ class TextReader:
 
     def windows(self, patient_id: str) -> list[TextWindow]:
         """The windows that the model reads, in order."""
-        if patient_id not in self._rows_of_windows:
-            return []
-        notes = self._notes.iloc[self._rows_of_notes[patient_id]]
+        of_notes = self._rows_of_notes.get(patient_id, ())
         found = []
-        for row in named_rows(self._windows.iloc[self._rows_of_windows[patient_id]]):
-            note = notes.iloc[row.note_place]
-            tokens = self._tokens[row.first_token : row.first_token + row.n_tokens].astype(np.int64)
+        for row in self._rows_of_windows.get(patient_id, ()):
+            note = of_notes[self._note_places[row]]
+            first, n = self._first_tokens[row], self._n_tokens[row]
+            tokens = self._tokens[first : first + n]
             found.append(
                 TextWindow(
-                    source=note["source"],
-                    item_id=note["item_id"],
-                    input_ids=np.concatenate([self._prefix, tokens[:, 0], self._suffix]).astype(np.int64),
-                    starts=self._padded(tokens[:, 1]),
-                    ends=self._padded(tokens[:, 2]),
+                    source=self._sources[note],
+                    item_id=self._item_ids[note],
+                    input_ids=np.concatenate((self._prefix, tokens[:, 0], self._suffix)),
+                    starts=np.concatenate((self._before, tokens[:, 1], self._after)),
+                    ends=np.concatenate((self._before, tokens[:, 2], self._after)),
                 )
             )
         return found
 
-    def _padded(self, characters: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        return np.pad(characters, (len(self._prefix), len(self._suffix)), constant_values=-1)
+    def window_ids(self, patient_id: str) -> list[npt.NDArray[np.int64]]:
+        """The token ids of `windows` alone, which is all that an epoch reads."""
+        found = []
+        for row in self._rows_of_windows.get(patient_id, ()):
+            first = self._first_tokens[row]
+            own = self._tokens[first : first + self._n_tokens[row], 0]
+            found.append(np.concatenate((self._prefix, own, self._suffix)))
+        return found
 
 
 def _mapped(path: Path, dtype: type) -> npt.NDArray[Any]:

@@ -31,6 +31,7 @@ from clinical_mm.ingest.dicom_wire import (
     Refusal,
 )
 from clinical_mm.ingest.isolation import PACKAGE, worker_command, worker_environment
+from clinical_mm.store import file_hash
 
 _LENGTH_BYTES = 8
 _START_DEADLINE_S = 120.0
@@ -38,15 +39,13 @@ _HEADERS_A_REQUEST = (
     64  # one message costs as much as a header; larger batches cost more when a file kills one
 )
 
-_HASHED_BYTES_A_SECOND = 10e6  # of a slow network share
-
 
 @dataclass(frozen=True)
 class DecodeLimits:
     """What a file may take.
 
     Attributes:
-        header_deadline_s: for the headers of one request, and more for large files, which are hashed whole.
+        header_deadline_s: for the headers of one request.
         decode_deadline_s: for one file, and
         decode_deadline_s_per_mb: so much more for every MB that it decodes to. The slowest decoder writes 5 MB/s.
         address_space_bytes: of a worker; its own libraries take about 1 GiB of it.
@@ -149,6 +148,16 @@ class _Worker:
                 continue
 
 
+def _content_hash(path: Path) -> str | Refusal:
+    try:
+        return file_hash(path)
+    except OSError as error:
+        # Without the path, which may name the patient.
+        return Refusal(
+            "unreadable_file", f"the file cannot be read: {error.strerror or type(error).__name__}"
+        )
+
+
 class DecoderPool:
     """Workers that read headers and decode files; a context manager.
 
@@ -197,13 +206,15 @@ class DecoderPool:
         """Decode a file into another; the future holds what was written, or why nothing was."""
         return self._threads.submit(self._decode, path, output, decoded_bytes)
 
+    def content_hashes(self, paths: Sequence[Path]) -> list[str | Refusal]:
+        """The hash of each file's bytes, or why they cannot be read, in the order of the paths; nothing is decoded."""
+        return list(self._threads.map(_content_hash, paths))
+
     def _headers(self, paths: Sequence[Path]) -> list[InstanceHeader | Refusal]:
-        n_bytes = sum(path.stat().st_size for path in paths if path.is_file())
-        deadline_s = self.limits.header_deadline_s + n_bytes / _HASHED_BYTES_A_SECOND
         try:
-            answer = self._ask(
-                HeadersRequest(tuple(os.fsencode(path.resolve()) for path in paths), deadline_s)
-            )
+            # `resolve` asks the disk about every folder of every path, which costs as much as a header.
+            absolute = tuple(os.fsencode(os.path.abspath(path)) for path in paths)
+            answer = self._ask(HeadersRequest(absolute, self.limits.header_deadline_s))
         except _WorkerLostError as error:
             if len(paths) == 1:
                 reason_code = "unreadable_file" if error.reason_code == "decode_failed" else error.reason_code

@@ -4,7 +4,6 @@ Runs in a decoding worker: a hostile header may exhaust memory or time, which th
 here, and no series is known: that is `imaging`. UIDs are text to compare, never names of files.
 """
 
-import hashlib
 import os
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from clinical_mm.ingest.decoders import is_supported
 from clinical_mm.ingest.dicom_values import (
+    Attributes,
     date_time,
     items,
     moment,
@@ -30,6 +30,7 @@ from clinical_mm.ingest.dicom_values import (
 )
 from clinical_mm.ingest.dicom_wire import InstanceHeader, Refusal
 from clinical_mm.ingest.frames import frame_headers, functional_groups
+from clinical_mm.ingest.header_walk import walk_header, wanted_elements
 from clinical_mm.ingest.pixel_extent import (
     MAX_DECODED_BYTES,
     ExtentError,
@@ -112,6 +113,7 @@ _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 
 
 _HEADER_TAGS = tags_of(HEADER_KEYWORDS)
+_WANTED = wanted_elements(HEADER_KEYWORDS)
 
 
 def read_header(path: Path) -> InstanceHeader | Refusal:
@@ -122,30 +124,40 @@ def read_header(path: Path) -> InstanceHeader | Refusal:
         unsupported_transfer_syntax, malformed_header or too_large.
     """
     with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0)
-        begin = file.read(_PREAMBLE_BYTES + 4)
-        file.seek(0)
-        has_preamble = begin[_PREAMBLE_BYTES:] == b"DICM"
-        if not has_preamble and begin[:2] not in _FIRST_GROUPS:
-            return Refusal("unreadable_file", "the file is not DICOM" if begin else "the file is empty")
         series_uid: str | None = None
         try:
-            _check_deflated(file)
-            dataset = pydicom.dcmread(
-                file, stop_before_pixels=True, specific_tags=_HEADER_TAGS, force=not has_preamble
-            )
-            series_uid = text(dataset, "SeriesInstanceUID")
-            pixels = _pixel_element(path, file, dataset)
+            walked = walk_header(file, _WANTED)
+            has_preamble, header = (True, walked) if walked is not None else _parsed(file)
+            series_uid = text(header, "SeriesInstanceUID")
+            pixels = _pixel_element(path, file, header)
             if pixels is None:
-                return _without_pixels(dataset, has_preamble, series_uid)
-            shape = _image_shape(dataset, pixels)
-            _check_pixels(file, transfer_syntax_of(dataset), pixels, shape)
-            return _header(dataset, sha256, shape)
+                return _without_pixels(header, has_preamble, series_uid)
+            shape = _image_shape(header, pixels)
+            _check_pixels(file, transfer_syntax_of(header), pixels, shape)
+            return _header(header, shape)
         except InvalidDicomError:
             return Refusal("unreadable_file", "the file is not DICOM")
         except ExtentError as error:
             return Refusal(error.reason_code, str(error), series_uid)
+
+
+def _parsed(file: BinaryIO) -> tuple[bool, Dataset]:
+    """Whether the file has a preamble, and its header as pydicom reads it; the file stands at its pixel data then.
+
+    Raises:
+        ExtentError: unreadable_file where nothing says that the file is DICOM, or it is a deflated bomb.
+        InvalidDicomError: as pydicom raises it.
+    """
+    file.seek(0)
+    begin = file.read(_PREAMBLE_BYTES + 4)
+    file.seek(0)
+    has_preamble = begin[_PREAMBLE_BYTES:] == b"DICM"
+    if not has_preamble and begin[:2] not in _FIRST_GROUPS:
+        raise ExtentError("unreadable_file", "the file is not DICOM" if begin else "the file is empty")
+    _check_deflated(file)
+    return has_preamble, pydicom.dcmread(
+        file, stop_before_pixels=True, specific_tags=_HEADER_TAGS, force=not has_preamble
+    )
 
 
 def _check_deflated(file: BinaryIO) -> None:
@@ -159,7 +171,7 @@ def _check_deflated(file: BinaryIO) -> None:
     file.seek(0)
 
 
-def _pixel_element(path: Path, file: BinaryIO, dataset: Dataset) -> PixelElement | None:
+def _pixel_element(path: Path, file: BinaryIO, dataset: Attributes) -> PixelElement | None:
     """The pixel data element before which reading stopped."""
     if transfer_syntax_of(dataset) != DeflatedExplicitVRLittleEndian:
         is_implicit, is_little_endian = dataset.original_encoding
@@ -172,7 +184,7 @@ def _pixel_element(path: Path, file: BinaryIO, dataset: Dataset) -> PixelElement
     return None
 
 
-def _without_pixels(dataset: Dataset, has_preamble: bool, series_uid: str | None) -> Refusal:
+def _without_pixels(dataset: Attributes, has_preamble: bool, series_uid: str | None) -> Refusal:
     if not has_preamble and text(dataset, "SOPClassUID") is None:
         return Refusal("unreadable_file", "the file is not DICOM")
     # Cut off before its size is declared, a file still says of which class it is.
@@ -184,7 +196,7 @@ def _without_pixels(dataset: Dataset, has_preamble: bool, series_uid: str | None
     return Refusal("not_an_image", "the file holds no pixel data (a report, a plan, a presentation state …)")
 
 
-def _image_shape(dataset: Dataset, pixels: PixelElement) -> ImageShape:
+def _image_shape(dataset: Attributes, pixels: PixelElement) -> ImageShape:
     """The declared size.
 
     Raises:
@@ -223,7 +235,7 @@ def _check_pixels(file: BinaryIO, syntax: UID, pixels: PixelElement, shape: Imag
         check_encapsulated(file, pixels, shape.frames)
 
 
-def _header(dataset: Dataset, sha256: str, shape: ImageShape) -> InstanceHeader:
+def _header(dataset: Attributes, shape: ImageShape) -> InstanceHeader:
     try:
         frames = frame_headers(dataset, shape.frames)
     except ValueError as error:
@@ -232,7 +244,6 @@ def _header(dataset: Dataset, sha256: str, shape: ImageShape) -> InstanceHeader:
     modality = text(dataset, "Modality") or "OT"  # PS3.3 C.7.3.1: OT is "other"
     available_time, has_unreadable_time = available_time_of(dataset)
     return InstanceHeader(
-        sha256=sha256,
         transfer_syntax_uid=str(transfer_syntax_of(dataset)),
         patient_id=text(dataset, "PatientID"),
         sop_instance_uid=text(dataset, "SOPInstanceUID"),
@@ -258,7 +269,7 @@ def _header(dataset: Dataset, sha256: str, shape: ImageShape) -> InstanceHeader:
     )
 
 
-def available_time_of(dataset: Dataset) -> tuple[datetime | None, bool]:
+def available_time_of(dataset: Attributes) -> tuple[datetime | None, bool]:
     """When the image could be read, by the equipment's clock; and whether a date is there that is none.
 
     The latest of acquisition, content and series time: a derived image exists only once it is derived, and the series
@@ -280,11 +291,11 @@ def available_time_of(dataset: Dataset) -> tuple[datetime | None, bool]:
     return None, any(text(dataset, keyword) for keyword in _DATE_KEYWORDS)
 
 
-def _is_localizer(dataset: Dataset) -> bool:
+def _is_localizer(dataset: Attributes) -> bool:
     return "LOCALIZER" in (text(dataset, "ImageType") or "").upper()
 
 
-def _unit(dataset: Dataset, modality: str, n_frames: int) -> str | None:
+def _unit(dataset: Attributes, modality: str, n_frames: int) -> str | None:
     """Unit of the values after the modality LUT (PS3.3 C.11.1); None where it is unspecified."""
     group = functional_groups(dataset, n_frames)[0].item("PixelValueTransformationSequence")
     lut = next(iter(items(dataset, "ModalityLUTSequence")), None)

@@ -7,7 +7,8 @@ the attributes mean together does not belong here.
 import math
 import re
 from datetime import datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, Protocol
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
@@ -17,6 +18,21 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 _DATE = re.compile(r"^(\d{4})[.-]?(\d{2})[.-]?(\d{2})$")  # 1996.10.29 is ACR-NEMA's form, still met
 _TIME = re.compile(r"^(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?$")
 _DATE_TIME = re.compile(r"^(\d{8})(\d{2,6}(?:\.\d{1,6})?)?(?:[+-]\d{4})?$")
+
+
+class Attributes(Protocol):
+    """The attributes of a data set or of one of its items: pydicom's `Dataset`, or a `header_walk.WalkedHeader`."""
+
+    @property
+    def original_encoding(self) -> Any:
+        """Whether the representations of values are not written, and whether they are little endian."""
+
+    @property
+    def file_meta(self) -> Any:
+        """The attributes (0002,eeee)."""
+
+    def get(self, keyword: str, /) -> Any:
+        """The value, or None."""
 
 
 def tags_of(keywords: tuple[str, ...]) -> list[int]:
@@ -34,19 +50,24 @@ def tags_of(keywords: tuple[str, ...]) -> list[int]:
     return tags
 
 
-def transfer_syntax_of(dataset: Dataset) -> UID:
+def transfer_syntax_of(dataset: Attributes) -> UID:
     """The declared transfer syntax; where none is declared, the native one that the data set was readable in."""
     meta = getattr(dataset, "file_meta", None)
     declared = None if meta is None else text(meta, "TransferSyntaxUID")
     if declared:
-        return UID(declared)
+        return _uid(declared)
     is_implicit, is_little_endian = dataset.original_encoding
     if is_implicit:
         return ImplicitVRLittleEndian
     return ExplicitVRLittleEndian if is_little_endian else ExplicitVRBigEndian
 
 
-def raw(dataset: Dataset, keyword: str) -> Any:
+@lru_cache(maxsize=64)  # a UID is checked where it is made, which takes longer than to read it
+def _uid(declared: str) -> UID:
+    return UID(declared)
+
+
+def raw(dataset: Attributes, keyword: str) -> Any:
     """The attribute's value, or None where it is absent or does not convert."""
     try:
         return dataset.get(keyword)
@@ -62,11 +83,13 @@ def raw(dataset: Dataset, keyword: str) -> Any:
         return None
 
 
-def text(dataset: Dataset, keyword: str) -> str | None:
+def text(dataset: Attributes, keyword: str) -> str | None:
     r"""The attribute as text without padding; several values joined by a backslash, as DICOM writes them."""
     value = raw(dataset, keyword)
     if value is None:
         return None
+    if type(value) is str and value.isascii():
+        return value.replace("\0", "").strip() or None
     if not isinstance(value, (str, bytes)) and hasattr(value, "__iter__"):
         value = "\\".join(str(part) for part in value)
     if isinstance(value, bytes):
@@ -76,34 +99,34 @@ def text(dataset: Dataset, keyword: str) -> str | None:
     return cleaned or None
 
 
-def numbers(dataset: Dataset, keyword: str, count: int | None = None) -> tuple[float, ...] | None:
+def numbers(dataset: Attributes, keyword: str, count: int | None = None) -> tuple[float, ...] | None:
     """The attribute's values as finite numbers; None unless all are, and there are `count` of them."""
     value = raw(dataset, keyword)
     if value is None or value == "":
         return None
-    parts = [value] if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__") else list(value)
+    parts = [value] if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__") else value
     try:
-        found = tuple(float(part) for part in parts)
+        found = tuple(map(float, parts))
     except (ValueError, TypeError, OverflowError):
         return None
-    if not found or (count is not None and len(found) != count) or not all(math.isfinite(f) for f in found):
+    if not found or (count is not None and len(found) != count) or not all(map(math.isfinite, found)):
         return None
     return found
 
 
-def number(dataset: Dataset, keyword: str) -> float | None:
+def number(dataset: Attributes, keyword: str) -> float | None:
     """The attribute's first value as a finite number."""
     found = numbers(dataset, keyword)
     return None if found is None else found[0]
 
 
-def whole(dataset: Dataset, keyword: str) -> int | None:
+def whole(dataset: Attributes, keyword: str) -> int | None:
     """The attribute's first value as a whole number."""
     found = number(dataset, keyword)
     return None if found is None or found != int(found) else int(found)
 
 
-def items(dataset: Dataset, keyword: str) -> list[Dataset]:
+def items(dataset: Attributes, keyword: str) -> list[Dataset]:
     """The items of a sequence; none where it is absent or no sequence."""
     value = raw(dataset, keyword)
     if value is None or isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
@@ -111,19 +134,24 @@ def items(dataset: Dataset, keyword: str) -> list[Dataset]:
     return [item for item in value if isinstance(item, Dataset)]
 
 
-def moment(dataset: Dataset, date_keyword: str, time_keyword: str) -> datetime | None:
+def moment(dataset: Attributes, date_keyword: str, time_keyword: str) -> datetime | None:
     """A date with its time (PS3.5 section 6.2, DA and TM); midnight where the time is absent or unreadable."""
-    date = _DATE.match(text(dataset, date_keyword) or "")
-    if date is None:
+    return _moment(text(dataset, date_keyword) or "", text(dataset, time_keyword) or "")
+
+
+@lru_cache(maxsize=4096)  # the files of a series have their dates and most times in common
+def _moment(date: str, time: str) -> datetime | None:
+    match = _DATE.match(date)
+    if match is None:
         return None
     try:
-        day = datetime(int(date[1]), int(date[2]), int(date[3]))
+        day = datetime(int(match[1]), int(match[2]), int(match[3]))
     except ValueError:
         return None
-    return day + (_time_of_day(text(dataset, time_keyword) or "") or timedelta(0))
+    return day + (_time_of_day(time) or timedelta(0))
 
 
-def date_time(dataset: Dataset, keyword: str) -> datetime | None:
+def date_time(dataset: Attributes, keyword: str) -> datetime | None:
     """A DT value as the equipment's own clock showed it: an offset from UTC is part of the clock and dropped."""
     match = _DATE_TIME.match(text(dataset, keyword) or "")
     if match is None:

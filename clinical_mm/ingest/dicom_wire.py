@@ -49,9 +49,8 @@ class FrameHeader(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class InstanceHeader(msgspec.Struct, frozen=True, tag="header"):
-    """The header of one image file, with the hash of its bytes."""
+    """The header of one image file: nothing of its pixels, which are hashed only when they are decoded."""
 
-    sha256: str
     transfer_syntax_uid: str
     patient_id: str | None
     sop_instance_uid: str | None

@@ -6,9 +6,7 @@ the patient's LPS frame, in mm. How frames come together as stacks does not belo
 
 import math
 
-from pydicom.dataset import Dataset
-
-from clinical_mm.ingest.dicom_values import date_time, items, moment, number, numbers, raw, text
+from clinical_mm.ingest.dicom_values import Attributes, date_time, items, moment, number, numbers, text
 from clinical_mm.ingest.dicom_wire import FrameHeader
 
 UNIT_VECTOR_TOLERANCE = 0.01
@@ -29,11 +27,11 @@ _TYPE_GROUPS = (
 class FunctionalGroups:
     """The functional groups of one frame: its own first, then those that all share, then the classic header."""
 
-    def __init__(self, dataset: Dataset, own: Dataset | None, shared: Dataset | None) -> None:
+    def __init__(self, dataset: Attributes, own: Attributes | None, shared: Attributes | None) -> None:
         self._dataset = dataset
         self._groups = [group for group in (own, shared) if group is not None]
 
-    def item(self, group: str) -> Dataset:
+    def item(self, group: str) -> Attributes:
         """The first item of a functional group; the dataset itself where the frame is not in any."""
         for functional in self._groups:
             found = items(functional, group)
@@ -41,7 +39,7 @@ class FunctionalGroups:
                 return found[0]
         return self._dataset
 
-    def first_item(self, groups: tuple[str, ...]) -> Dataset:
+    def first_item(self, groups: tuple[str, ...]) -> Attributes:
         """The first item of whichever group is there."""
         for group in groups:
             found = self.item(group)
@@ -50,7 +48,7 @@ class FunctionalGroups:
         return self._dataset
 
 
-def functional_groups(dataset: Dataset, n_frames: int) -> list[FunctionalGroups]:
+def functional_groups(dataset: Attributes, n_frames: int) -> list[FunctionalGroups]:
     """The functional groups of each frame.
 
     Raises:
@@ -60,11 +58,11 @@ def functional_groups(dataset: Dataset, n_frames: int) -> list[FunctionalGroups]
     shared = next(iter(items(dataset, "SharedFunctionalGroupsSequence")), None)
     if per_frame and len(per_frame) != n_frames:
         raise ValueError("the per-frame functional groups are not as many as the frames")
-    own: list[Dataset | None] = list(per_frame) if per_frame else [None] * n_frames
+    own: list[Attributes | None] = list(per_frame) if per_frame else [None] * n_frames
     return [FunctionalGroups(dataset, group, shared) for group in own]
 
 
-def frame_headers(dataset: Dataset, n_frames: int) -> tuple[FrameHeader, ...]:
+def frame_headers(dataset: Attributes, n_frames: int) -> tuple[FrameHeader, ...]:
     """What is known about each frame.
 
     Raises:
@@ -76,7 +74,11 @@ def frame_headers(dataset: Dataset, n_frames: int) -> tuple[FrameHeader, ...]:
 
 
 def _frame(
-    groups: FunctionalGroups, dataset: Dataset, n_frames: int, index: int, offsets: tuple[float, ...] | None
+    groups: FunctionalGroups,
+    dataset: Attributes,
+    n_frames: int,
+    index: int,
+    offsets: tuple[float, ...] | None,
 ) -> FrameHeader:
     plane = groups.item("PlanePositionSequence")
     measures = groups.item("PixelMeasuresSequence")
@@ -91,13 +93,11 @@ def _frame(
     declared_spacing = numbers(measures, "PixelSpacing", 2)
     at_detector = numbers(dataset, "ImagerPixelSpacing", 2) if declared_spacing is None else None
     spacing = _spacing(declared_spacing or at_detector)
+    oriented = groups.item("PlaneOrientationSequence")
     is_unusable = (
-        (
-            orientation is None
-            and bool(raw(groups.item("PlaneOrientationSequence"), "ImageOrientationPatient"))
-        )
-        or (position is None and bool(raw(plane, "ImagePositionPatient")))
-        or (spacing is None and bool(raw(measures, "PixelSpacing")))
+        (orientation is None and text(oriented, "ImageOrientationPatient") is not None)
+        or (position is None and text(plane, "ImagePositionPatient") is not None)
+        or (spacing is None and text(measures, "PixelSpacing") is not None)
     )
     thickness = number(measures, "SliceThickness")
     voi = groups.item("FrameVOILUTSequence")
@@ -116,7 +116,7 @@ def _frame(
     )
 
 
-def _discriminators(groups: FunctionalGroups, dataset: Dataset) -> tuple[str, ...]:
+def _discriminators(groups: FunctionalGroups, dataset: Attributes) -> tuple[str, ...]:
     """A text for each of `dicom_wire.DISCRIMINATORS`."""
     content = groups.item("FrameContentSequence")
     echo = groups.item("MREchoSequence")

@@ -67,13 +67,17 @@ def read_dicom(  # noqa: PLR0917 - what all readers take, and the folder of volu
         headers = zip(files, pool.read_headers(files), strict=True)
         located = ((_locator(path, delivery), path, header) for path, header in headers)
         series = collect_series(
-            track(located, "DICOM headers", total=len(files)), source.modalities, source.is_timeless, ledger
+            track(located, "DICOM headers", total=len(files)),
+            source.modalities,
+            source.is_timeless,
+            ledger,
+            pool.content_hashes,
         )
         for work in _one_ahead(series, pool, scratch, volumes):
             done = work.finish(ledger)
-            for number, (stack, notes) in enumerate(done):
+            for number, (stack, volume, notes) in enumerate(done):
                 origin = {"source": name, "delivery": delivery.name, "stack": number}
-                rows.append(origin | _row(work.series, stack, [*notes, *_left_out(work.n_left_out)]))
+                rows.append(origin | _row(work.series, stack, volume, [*notes, *_left_out(work.n_left_out)]))
     frame = pd.DataFrame(rows, columns=tables.SERIES.columns)
     return tables.to_pandas(tables.to_arrow(tables.SERIES, frame)) if rows else tables.empty(tables.SERIES)
 
@@ -107,6 +111,8 @@ class _SeriesWork:
     scratch: Path
     volumes: Path
     _usable: dict[str, Instance] = field(default_factory=dict)
+    _unread: dict[str, Refusal] = field(default_factory=dict)
+    _hashes: dict[str, str] = field(default_factory=dict)
     _stacks: Stacks = field(default_factory=lambda: Stacks((), ()))
     _decoding: dict[str, tuple[Path, Future[Decoded | Refusal]]] = field(default_factory=dict)
     _n_refused: int = 0
@@ -119,10 +125,24 @@ class _SeriesWork:
     def begin(self) -> None:
         """Divide the series and start to decode what no volume holds yet."""
         self._usable = {instance.locator: instance for instance in self.series.instances}
+        # Here and not with the headers: to index reads no pixels, and what is hashed is still in memory for decoding.
+        hashes = self.pool.content_hashes([instance.path for instance in self.series.instances])
+        for locator, found in zip(list(self._usable), hashes, strict=True):
+            if isinstance(found, Refusal):
+                self._unread[locator] = found
+                del self._usable[locator]
+            else:
+                self._hashes[locator] = found
         self._divide()
 
-    def finish(self, ledger: Ledger) -> list[tuple[Stack, tuple[str, ...]]]:
-        """The stacks, each with what was changed in decoding; volumes are on disk, every file's fate is told."""
+    def finish(self, ledger: Ledger) -> list[tuple[Stack, str, tuple[str, ...]]]:
+        """The stacks, each with the name of its volume, which is on disk, and what was changed in decoding.
+
+        The fate of every file is told.
+        """
+        for locator, refusal in self._unread.items():
+            ledger.quarantine(locator, refusal.reason_code, refusal.sentence)
+        self._n_refused += len(self._unread)
         while refused := self._refused():
             for locator, refusal in refused.items():
                 ledger.quarantine(locator, refusal.reason_code, refusal.sentence)
@@ -130,8 +150,8 @@ class _SeriesWork:
                 self._decoding.pop(locator)[0].unlink(missing_ok=True)
             self._n_refused += len(refused)
             self._divide()
-        done = [(stack, self._write(stack)) for stack in self._stacks.stacks]
-        accepted = {item.locator for stack, _ in done for item in stack.slices}
+        done = [(stack, self._volume(stack), self._write(stack)) for stack in self._stacks.stacks]
+        accepted = {item.locator for stack, _, _ in done for item in stack.slices}
         ledger.accept(len(accepted))
         sentence = "several images lie at the same position and nothing in the header tells them apart"
         for locator in sorted({item.locator for item in self._stacks.unresolved}):
@@ -155,9 +175,15 @@ class _SeriesWork:
             ]
         )
         for stack in self._stacks.stacks:
-            if volume_notes(self.volumes, volume_hash(stack)) is None:
+            if volume_notes(self.volumes, self._volume(stack)) is None:
                 for locator in dict.fromkeys(item.locator for item in stack.slices):
                     self._decode(self._usable[locator])
+
+    def _volume(self, stack: Stack) -> str:
+        """What a volume is named by: the bytes of its files, the frames taken of them, their order, and `VERSION`."""
+        return content_hash(
+            "volume", VERSION, [[self._hashes[item.locator], item.frame] for item in stack.slices]
+        )
 
     def _decode(self, instance: Instance) -> None:
         if instance.locator not in self._decoding:
@@ -173,7 +199,7 @@ class _SeriesWork:
         return {locator: answer for locator, answer in answers.items() if isinstance(answer, Refusal)}
 
     def _write(self, stack: Stack) -> tuple[str, ...]:
-        notes = volume_notes(self.volumes, volume_hash(stack))
+        notes = volume_notes(self.volumes, self._volume(stack))
         if notes is not None:
             return notes
         slices: list[tuple[DecodedFile, int]] = []
@@ -182,24 +208,18 @@ class _SeriesWork:
             decoded = future.result()
             assert isinstance(decoded, Decoded)
             slices.append((DecodedFile(output, decoded), item.frame))
-        return write_volume(self.volumes, volume_hash(stack), slices)
-
-
-def volume_hash(stack: Stack) -> str:
-    """What a volume is named by: the bytes of its files, the frames taken of them, their order, and `VERSION`."""
-    return content_hash("volume", VERSION, [[item.header.sha256, item.frame] for item in stack.slices])
+        return write_volume(self.volumes, self._volume(stack), slices)
 
 
 def _left_out(n_files: int) -> list[str]:
     return [f"{n_files} more files of the series are in quarantine"] if n_files else []
 
 
-def _row(series: Series, stack: Stack, notes: list[str]) -> dict[str, Any]:
+def _row(series: Series, stack: Stack, volume: str, notes: list[str]) -> dict[str, Any]:
     """A row of `tables.SERIES`, but for its origin and the number of the stack."""
     first, geometry = stack.slices[0], stack.geometry
     header = first.header
     window = stack.slices[len(stack.slices) // 2].plane  # of the middle slice, where the object is
-    volume = volume_hash(stack)
     return {
         "locator": first.locator,
         "source_patient_id": header.patient_id,

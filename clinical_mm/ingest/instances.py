@@ -5,8 +5,8 @@ identity or a time, a copy of another, or in conflict with one. Pixels and geome
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -16,11 +16,19 @@ from clinical_mm.ingest.ledger import Ledger
 
 @dataclass(frozen=True)
 class Instance:
-    """One file that holds an image."""
+    """One file that holds an image.
+
+    Attributes:
+        locator: its path within the delivery.
+        path: where it lies.
+        header: what it says of itself.
+        content_hash: of its bytes; None where nobody had to know it yet.
+    """
 
     locator: str
     path: Path
     header: InstanceHeader
+    content_hash: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ def collect_series(
     modalities: tuple[str, ...],
     is_timeless: bool,
     ledger: Ledger,
+    hashes_of: Callable[[Sequence[Path]], Sequence[str | Refusal]],
 ) -> list[Series]:
     """Group usable files by series; tell the ledger of all others.
 
@@ -52,6 +61,8 @@ def collect_series(
         modalities: (0008,0060) values to use; empty: all.
         is_timeless: a series without a date is used all the same.
         ledger: is told the fate of every file that is in none of the returned series.
+        hashes_of: the hash of the bytes of each file, or why it cannot be read; asked of copies alone, the files that
+            have a SOP Instance UID in common.
 
     Returns:
         The series, in the order of their first file's locator.
@@ -67,9 +78,11 @@ def collect_series(
         elif isinstance(header, InstanceHeader) and header.sop_instance_uid:
             by_sop[header.sop_instance_uid].append(Instance(locator, path, header))
     by_series: dict[str, list[Instance]] = defaultdict(list)
-    for copies in by_sop.values():
-        copies.sort(key=lambda instance: instance.locator)
-        if len({instance.header.sha256 for instance in copies}) == 1:
+    for of_one in by_sop.values():
+        copies = of_one if len(of_one) == 1 else _readable(of_one, hashes_of, left_out, ledger)
+        if not copies:
+            continue
+        if len({instance.content_hash for instance in copies}) == 1:
             first = copies[0]
             by_series[first.header.series_instance_uid or ""].append(first)
             for copy in copies[1:]:
@@ -88,6 +101,24 @@ def collect_series(
         if (found := _series(uid, instances, left_out[uid], is_timeless, ledger)) is not None
     ]
     return sorted(series, key=lambda s: s.instances[0].locator)
+
+
+def _readable(
+    copies: Sequence[Instance],
+    hashes_of: Callable[[Sequence[Path]], Sequence[str | Refusal]],
+    left_out: Counter[str],
+    ledger: Ledger,
+) -> list[Instance]:
+    """Those of the copies whose bytes can be read, each with their hash, in the order of their locators."""
+    readable = []
+    ordered = sorted(copies, key=lambda instance: instance.locator)
+    for instance, found in zip(ordered, hashes_of([i.path for i in ordered]), strict=True):
+        if isinstance(found, Refusal):
+            ledger.quarantine(instance.locator, found.reason_code, found.sentence)
+            left_out[instance.header.series_instance_uid or ""] += 1
+        else:
+            readable.append(replace(instance, content_hash=found))
+    return readable
 
 
 def _refusal(header: InstanceHeader, modalities: tuple[str, ...]) -> Refusal | None:

@@ -52,13 +52,13 @@ class ImageEncoder(nn.Module):
         """One vector a patient.
 
         Args:
-            image: [b, s, c, *size] in [0, 1].
+            image: [b, s, c, *size] in [0, 1], of any floating type: float16 is converted here, on the device.
             image_mask: [b, s] bool; each patient has one series at least. Only real series are computed.
 
         Returns:
             [b, hidden].
         """
-        series = image[image_mask]
+        series = image[image_mask].to(self.norm.weight.dtype)
         if series.shape[1] == 1 < self.n_channels:
             series = series.expand(-1, self.n_channels, *series.shape[2:])
         # One image alone has no spread to normalise by, and would fail or teach nonsense at a 1 × 1 × 1 map.

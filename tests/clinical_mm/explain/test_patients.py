@@ -79,6 +79,12 @@ class Features:
             for pieces in (first, second)
         ]
 
+    def window_ids(self, patient_id: str) -> list[np.ndarray]:
+        return [window.input_ids for window in self.windows(patient_id)]
+
+    def image_tensors(self, patient_id: str) -> list[np.ndarray]:
+        return [image.tensor for image in self.images(patient_id)]
+
     def images(self, patient_id: str) -> list[ImageTensor]:
         if not self.present(patient_id)[1]:
             return []

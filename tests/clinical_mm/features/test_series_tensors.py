@@ -48,7 +48,7 @@ def test_a_voxel_of_a_volume_of_its_own_size_keeps_its_value(save, tmp_path) -> 
     found = read_tensor(tmp_path, tensors.key, 0)
     assert found is not None
     assert found.shape == (1, 3, 4, 5)
-    assert found.dtype == np.float32
+    assert found.dtype == np.float16
     np.testing.assert_allclose(found[0], array / 100, atol=STEP)
     assert (tensors.unusable, tensors.n_slices_not_taken, tensors.is_hit) == ({}, 0, False)
     np.testing.assert_array_equal(tensors.grids[0].to_volume, np.eye(4))

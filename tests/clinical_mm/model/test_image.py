@@ -172,3 +172,11 @@ def test_an_image_too_small_for_the_network_is_an_error_that_names_its_size() ->
     with pytest.raises(ModelError, match=r"fails on one image of \[8, 8, 8\] voxels .*choose a larger size"):
         check_network(made, "DenseNet121", n_channels, [8] * 3, 6)
     assert made.training
+
+
+def test_16_bits_are_converted_by_the_encoder_to_the_same_values() -> None:
+    half = torch.rand(2, 1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(1)).half()
+    mask = torch.ones(2, 1, dtype=torch.bool)
+    network = encoder().eval()
+    with torch.no_grad():
+        assert torch.equal(network(half, mask), network(half.float(), mask))

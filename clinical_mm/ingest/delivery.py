@@ -31,8 +31,11 @@ class Delivery:
     path: Path
 
     def relative(self, path: Path) -> str:
-        """A file's path within the delivery, with forward slashes: the beginning of every locator."""
-        return path.relative_to(self.path).as_posix()
+        """A file's path within the delivery, with forward slashes: the beginning of every locator.
+
+        Bytes of a name that are no UTF-8 are written as escapes, since no table can hold them.
+        """
+        return os.fsencode(path.relative_to(self.path).as_posix()).decode("utf-8", "backslashreplace")
 
 
 class _HasPath(Protocol):

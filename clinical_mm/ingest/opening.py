@@ -33,6 +33,9 @@ MAX_UNFOLDING = 100
 """Beyond that, a file that unfolds to more than so many times its size is refused. Tables of records reach a tenth of
 it; a matrix with one 1 in a thousand zeros reaches 400, and a bomb 1,032, where deflate ends."""
 
+_NO_DOCUMENT_ENCODINGS = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined"}
+"""Python's codecs for names of hosts and for its own source; the first two take hours for a long text."""
+
 _PIECE = 1 << 18
 
 
@@ -139,11 +142,14 @@ def _decompressed(path: Path, free_bytes: int) -> Iterator[IO[bytes]]:
                 with zipfile.ZipFile(packed) as archive, archive.open(_only_member(archive)) as stream:
                     yield bounded(stream, packed, free_bytes)
             case ".gz":
-                yield bounded(cast(IO[bytes], gzip.open(packed, "rb")), packed, free_bytes)
+                with gzip.open(packed, "rb") as stream:
+                    yield bounded(cast(IO[bytes], stream), packed, free_bytes)
             case ".bz2":
-                yield bounded(bz2.open(packed, "rb"), packed, free_bytes)
+                with bz2.open(packed, "rb") as stream:
+                    yield bounded(stream, packed, free_bytes)
             case ".xz":
-                yield bounded(lzma.open(packed, "rb"), packed, free_bytes)
+                with lzma.open(packed, "rb") as stream:
+                    yield bounded(stream, packed, free_bytes)
             case _:
                 yield packed
 
@@ -180,6 +186,8 @@ def known_encoding(name: str) -> str | None:
     """The codec for a text encoding, or None where there is none of that name."""
     try:
         codec = codecs.lookup(name).name
+        if codec in _NO_DOCUMENT_ENCODINGS:
+            return None
         io.TextIOWrapper(io.BytesIO(), encoding=codec)  # some codecs turn bytes into bytes
     except (LookupError, ValueError):
         return None

@@ -1,6 +1,6 @@
 """Fuzz everything that reads a delivery: `python -m tests.fuzz [--n 10000] [--seed 3] [--kinds dicom …] [--jobs 2]`.
 
-Leaves with 1 where anything went wrong; every input that did it is kept, and the command that reads it again is printed.
+Leaves with 1 where anything went wrong: every input that did it is kept, and how to read it again is printed.
 """
 
 import argparse

@@ -192,7 +192,7 @@ def _documents() -> Iterator[Crafted]:
     yield "notes_files", "cr.txt", b"\r" * (4 << 20)
 
 
-def _explicit(
+def _explicit(  # noqa: PLR0917 - the parts of an element
     data: bytes, group: int, element: int, vr: bytes, value: bytes, length: int | None = None
 ) -> bytes:
     """`data` with an explicit little-endian element put in before its first element of a later tag of group 0028."""

@@ -39,7 +39,7 @@ _VOID = frozenset({"br", "hr", "wbr"})
 _SPACES = re.compile(r"[ \t\r\n\f\v]+")
 _BEYOND_UNICODE = re.compile(r"&#(?:[0-9]{9,}|[xX][0-9a-fA-F]{8,});?")
 _MOST_SOUGHT = 20_000_000
-"""Characters looked through for the end of tags and comments that have none: each of them looks through all the rest."""
+"""Characters looked through for the ends of tags and comments that have none: each looks through all the rest."""
 
 
 def html_to_text(html: str) -> str:
@@ -87,13 +87,13 @@ class _TextParser(HTMLParser):
     def parse_endtag(self, i: int) -> int:
         return self._sought(i, super().parse_endtag(i))
 
-    def parse_comment(self, i: int, report: bool = True) -> int:  # noqa: FBT001, FBT002 - the base class's
+    def parse_comment(self, i: int, report: bool = True) -> int:
         return self._sought(i, super().parse_comment(i, report))
 
     def parse_pi(self, i: int) -> int:
         return self._sought(i, super().parse_pi(i))
 
-    def parse_bogus_comment(self, i: int, report: bool = True) -> int:  # noqa: FBT001, FBT002 - the base class's
+    def parse_bogus_comment(self, i: int, report: bool = True) -> int:
         return self._sought(i, super().parse_bogus_comment(i, report))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

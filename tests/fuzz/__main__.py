@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.fuzz.campaign import SHARES, Found, inputs, run
+from tests.fuzz.campaign import SHARES, Found, Input, inputs, run
 from tests.fuzz.reading import LARGEST_BYTES, LONGEST_S
 
 
@@ -41,11 +41,9 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(prefix="fuzz-") as work:
         if options.replay:
-            from tests.fuzz.campaign import _Input
-
             chosen = iter(
                 [
-                    _Input(p.name.split("--")[0], p.name.split("--")[-1], "replayed", p.read_bytes())
+                    Input(p.name.split("--")[0], p.name.split("--")[-1], "replayed", p.read_bytes())
                     for p in options.replay
                 ]
             )

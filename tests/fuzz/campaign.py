@@ -1,6 +1,7 @@
 """A campaign: inputs made by a seed, read in processes that may die, and every problem traced to one kept input."""
 
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -8,10 +9,9 @@ import select
 import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ SHARES = {
 """Of a hundred mutants, how many of each kind. A VCF costs a process of its own, and there are fewer of them."""
 
 _COMPRESSED = ("notes_table", "clinical", "genomics_matrix", "genomics_maf", "notes_fhir", "genomics_vcf")
-_SILENCE_S = 15.0
+_SILENCE_S = 30.0
 _JOB = 120
 
 
@@ -54,19 +54,21 @@ class Found:
 
 
 @dataclass(frozen=True)
-class _Input:
+class Input:
+    """One input: the kind of source that reads it, its name, and what was done to it."""
+
     kind: str
     name: str
     how: str
     data: bytes
 
 
-def inputs(n: int, seed: int, kinds: list[str], *, has_crafted: bool) -> Iterator[_Input]:
+def inputs(n: int, seed: int, kinds: list[str], *, has_crafted: bool) -> Iterator[Input]:
     """So many mutants, the same for the same seed, and the crafted files."""
     if has_crafted:
         for i, (kind, name, data) in enumerate(all_crafted()):
             if kind in kinds:
-                yield _Input(kind, f"c{i:04}_{name}", "crafted", data)
+                yield Input(kind, f"c{i:04}_{name}", "crafted", data)
     seeds = all_seeds()
     total = sum(SHARES[kind] for kind in kinds)
     for kind in kinds:
@@ -75,7 +77,7 @@ def inputs(n: int, seed: int, kinds: list[str], *, has_crafted: bool) -> Iterato
             yield _mutant(seeds[kind], kind, i, rng)
 
 
-def _mutant(seeds: list[Seed], kind: str, number: int, rng: random.Random) -> _Input:
+def _mutant(seeds: list[Seed], kind: str, number: int, rng: random.Random) -> Input:
     seed = rng.choice(seeds)
     fitting = mutators.DICOM if kind == "dicom" else mutators.TEXT if seed.is_text else mutators.BINARY
     data, how = seed.data, []
@@ -93,25 +95,27 @@ def _mutant(seeds: list[Seed], kind: str, number: int, rng: random.Random) -> _I
         data = mutators.recompressed(data, ending, rng)
         name += ending
         how.append("recompressed")
-    return _Input(kind, f"m{number:05}_{name}", "+".join(how), data)
+    return Input(kind, f"m{number:05}_{name}", "+".join(how), data)
 
 
-def run(chosen: Iterator[_Input], work: Path, keep: Path, jobs: int, show: Callable[[Found], None]) -> Found:
+def run(chosen: Iterator[Input], work: Path, keep: Path, jobs: int, show: Callable[[Found], None]) -> Found:
     """Read all inputs; what goes wrong is kept, and shown as soon as it is known."""
     found = Found()
-    batches: dict[str, list[_Input]] = {}
-    started: list[Any] = []
+    batches: dict[str, list[Input]] = {}
+    started: list[Future[tuple[str, list[dict[str, Any]]]]] = []
+    numbers = itertools.count()
     with ThreadPoolExecutor(jobs) as pool:
 
         def start(kind: str) -> None:
-            started.append(pool.submit(_read_batch, kind, batches.pop(kind), work, keep, len(started)))
+            started.append(pool.submit(_read_batch, kind, batches.pop(kind), work, keep, next(numbers)))
 
         for one in chosen:
             batches.setdefault(one.kind, []).append(one)
             if len(batches[one.kind]) == _JOB:
                 start(one.kind)
-            while sum(not s.done() for s in started) > 2 * jobs:
-                time.sleep(0.05)
+            while len(started) > 2 * jobs:
+                _add(found, *started.pop(0).result())
+                show(found)
         for kind in list(batches):
             start(kind)
         for future in started:
@@ -134,7 +138,7 @@ def _add(found: Found, kind: str, results: list[dict[str, Any]]) -> None:
 
 
 def _read_batch(
-    kind: str, batch: list[_Input], work: Path, keep: Path, number: int
+    kind: str, batch: list[Input], work: Path, keep: Path, number: int
 ) -> tuple[str, list[dict[str, Any]]]:
     home = work / f"{number:04}"
     folder = home / "delivery"

@@ -38,7 +38,7 @@ _UNSEEN = frozenset({"head", "script", "style", "template", "title"})
 _VOID = frozenset({"br", "hr", "wbr"})
 _SPACES = re.compile(r"[ \t\r\n\f\v]+")
 _BEYOND_UNICODE = re.compile(r"&#(?:[0-9]{9,}|[xX][0-9a-fA-F]{8,});?")
-_MOST_SOUGHT = 20_000_000
+_MOST_SOUGHT = 5_000_000
 """Characters looked through for the ends of tags and comments that have none: each looks through all the rest."""
 
 

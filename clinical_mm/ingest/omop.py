@@ -90,7 +90,7 @@ def _opened(path: Path) -> Iterator[sa.Connection]:
     try:
         with engine.connect() as connection:
             yield connection
-    except (sa.exc.DBAPIError, sqlite3.Error):
+    except (sa.exc.DBAPIError, sqlite3.Error, UnicodeDecodeError):  # names in a damaged schema are no text
         raise UnreadableFileError(
             "unreadable_file", "the file is no SQLite database, or is damaged, and cannot be read as a whole"
         ) from None

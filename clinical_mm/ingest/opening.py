@@ -26,7 +26,7 @@ COMPRESSIONS = (".gz", ".zip", ".bz2", ".xz")
 FREE_BYTES = 4 << 20
 """So much may come of any compressed file, however small."""
 
-FREE_BYTES_SPARSE = 16 << 20
+FREE_BYTES_SPARSE = 8 << 20
 """So much may come of a compressed matrix, which may honestly hold nearly nothing but zeros."""
 
 MAX_UNFOLDING = 100

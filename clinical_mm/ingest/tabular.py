@@ -249,8 +249,8 @@ def cells_of(column: pa.ChunkedArray, source: str, name: str) -> list[Any]:
 def place_of(column: str, header: Sequence[str], source: str, wanted: Sequence[str]) -> int:
     """Place of a column in a header.
 
-    The header is quoted only where it holds another wanted column: else the file may have none, and its first line
-    may be a patient's.
+    The header is quoted only where it holds another wanted column and nothing that is not printable: else the file may
+    have none, and its first line may be a patient's, or be damaged and run on into one that is.
 
     Raises:
         DeliveryError: it is not there, or there twice.
@@ -262,9 +262,10 @@ def place_of(column: str, header: Sequence[str], source: str, wanted: Sequence[s
         raise DeliveryError(
             f"source {source}: the column {column!r} stands {n} times in the header: rename one"
         )
-    nearest = difflib.get_close_matches(column, [str(h)[:100] for h in header[:5000]], n=1, cutoff=0.75)
+    printable = [str(h)[:100] for h in header[:5000] if str(h).isprintable()]
+    nearest = difflib.get_close_matches(column, printable, n=1, cutoff=0.75)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    if any(w in header for w in wanted):
+    if any(w in header for w in wanted) and len(printable) == len(header[:5000]):
         shown = ", ".join(str(h)[:60] for h in header[:_SHOWN_COLUMNS])
         more = f" and {len(header) - _SHOWN_COLUMNS} more" if len(header) > _SHOWN_COLUMNS else ""
         found = f"the file has {shown}{more}"

@@ -83,6 +83,8 @@ def _text(stream: BinaryIO, is_compressed: bool) -> VcfContent:
     n_records = 0
     line = b""
     for line in stream:
+        if line == b"\n":
+            continue
         if line.startswith(b"##"):
             header.append(line)
         elif not line.startswith(b"#") and line.strip():

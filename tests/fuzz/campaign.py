@@ -190,7 +190,11 @@ def _read(kind: str, names: list[str], home: Path, at_once: int | None = None) -
         with subprocess.Popen(
             [sys.executable, "-X", "faulthandler", "-m", "tests.fuzz.reading", "job.json"],
             cwd=home,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([*os.environ.get("FUZZ_PATH", "").split(), str(REPOSITORY)]),
+                "OMP_NUM_THREADS": "1",
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

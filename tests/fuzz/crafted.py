@@ -154,7 +154,7 @@ def _resource(media: str, data: str) -> bytes:
 
 
 def _bodies() -> dict[str, bytes]:
-    n = 1 << 20
+    n = 1 << 19
     return {
         "rtf_groups": b"{\\rtf1" + b"{" * n + b"}" * n + b"}",
         "rtf_open_groups": b"{\\rtf1" + b"{" * n,

@@ -26,7 +26,7 @@ _VR = re.compile(
 _SHAPE_TAGS = {
     0x0028: (0x0002, 0x0006, 0x0008, 0x0010, 0x0011, 0x0100, 0x0101, 0x0102, 0x0103, 0x1101, 0x1201, 0x3002)
 }
-_HUGE_FIELD = 3 << 20
+_HUGE_FIELD = 1 << 20
 
 
 def byte_flip(data: bytes, rng: random.Random) -> bytes:

@@ -78,7 +78,9 @@ def inputs(n: int, seed: int, kinds: list[str], *, has_crafted: bool) -> Iterato
 
 
 def _mutant(seeds: list[Seed], kind: str, number: int, rng: random.Random) -> Input:
-    seed = rng.choice(seeds)
+    of_text = [seed for seed in seeds if seed.is_text]
+    # A mutant of a binary table is mostly none at all: text gets half of them.
+    seed = rng.choice(of_text if of_text and rng.random() < 0.5 else seeds)
     fitting = mutators.DICOM if kind == "dicom" else mutators.TEXT if seed.is_text else mutators.BINARY
     data, how = seed.data, []
     if rng.random() < 0.1:
@@ -89,6 +91,8 @@ def _mutant(seeds: list[Seed], kind: str, number: int, rng: random.Random) -> In
         mutate = rng.choice(fitting)
         data = mutate(data or b"\0", rng)
         how.append(mutate.__name__)
+    if kind == "dicom":
+        data = mutators.with_own_uids(data, number)
     name = seed.name
     if seed.is_text and kind in _COMPRESSED and rng.random() < 0.2:
         ending = rng.choice((".gz", ".gz", ".bz2", ".xz", ".zip") if kind != "genomics_vcf" else (".gz",))

@@ -185,12 +185,17 @@ def uid_as_path(data: bytes, rng: random.Random) -> bytes:
     return data[: found.start()] + rng.choice(hostile)[: len(found[0])] + data[found.end() :]
 
 
-def gzipped(data: bytes, rng: random.Random) -> bytes:
-    """For files whose ending says .gz: a whole, cut, damaged or repeated member."""
-    packed = gzip.compress(data, 1, mtime=0)
-    return rng.choice((lambda b, _: b, truncation, byte_flip, header_flip, span_repeated, nul_run))(
-        packed, rng
-    )
+def with_own_uids(data: bytes, number: int) -> bytes:
+    """A DICOM file as an instance and a series of its own, so that it is decoded and no conflict with its like.
+
+    UIDs that were mutated beyond recognition stay as they are.
+    """
+    changed = bytearray(data)
+    for tag in (b"\x08\x00\x18\x00", b"\x20\x00\x0e\x00", b"\x00\x08\x00\x18", b"\x00\x20\x00\x0e"):
+        found = re.search(re.escape(tag) + rb".{4}(?:1\.|2\.)[0-9.]{14,61}", data[: 1 << 16], re.DOTALL)
+        if found is not None:
+            changed[found.end() - 6 : found.end()] = b"%06d" % (number + 100_000)
+    return bytes(changed)
 
 
 def recompressed(data: bytes, ending: str, rng: random.Random) -> bytes:

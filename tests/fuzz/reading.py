@@ -4,7 +4,9 @@ It is a process of its own so that whoever started it learns of a crash, an abor
 readers are the public ones; what they give is held to the schemas of the store, as ingest does before it writes.
 """
 
+import errno
 import json
+import os
 import re
 import resource
 import sys
@@ -202,15 +204,14 @@ def _words_of_the_readers() -> set[str]:
     """Every word that the readers' own source holds: what a sentence may be made of."""
     folder = Path(clinical_mm.ingest.__file__).parent
     text = " ".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
-    return set(re.findall(r"\w+", text))
+    system = " ".join(os.strerror(code) for code in errno.errorcode)  # the operating system's own
+    return set(re.findall(r"\w+", f"{text} {system}"))
 
 
 def _is_content(sentence: str, words: set[str]) -> bool:
     """Whether a sentence holds a word that is neither the readers' own, a number, nor the name of an error."""
     foreign = [w for w in re.findall(r"\w+", sentence) if w not in words and not w.isdecimal()]
-    known = re.compile(
-        r"\w+(Error|Exception|Iteration)|File|name|too|long|No|such|or|directory|Input|output|error"
-    )
+    known = re.compile(r"\w+(Error|Exception|Iteration)")
     return any(not known.fullmatch(word) for word in foreign) and "transfer syntax" not in sentence
 
 

@@ -52,6 +52,8 @@ def note_header(path: Path, source: str) -> list[str]:
         if any(column.hidden for column in columns):
             # Its expression would run here, for as long and into as much memory as whoever wrote it wants.
             raise UnreadableFileError("unreadable_file", "the table note computes a column from others")
+        if any(isinstance(column.name, bytes) for column in columns):
+            raise UnreadableFileError("unreadable_file", "the names of the columns are no UTF-8")
         return [str(column.name).lower() for column in columns]
 
 

@@ -145,11 +145,21 @@ def files_of_pattern(delivery: Delivery, pattern: str) -> list[Path]:
 
 
 def delivery_fingerprint(delivery: Delivery, patterns: Iterable[str]) -> str:
-    """A hash of path, size and time of change of the matching files: cheap, and other when one of them is."""
+    """A hash of path, size and time of change of the matching files: cheap, and other when one of them is.
+
+    Raises:
+        DeliveryError: as for `files_of_pattern`, or a file went while it was looked at.
+    """
     files = sorted({path for pattern in patterns for path in files_of_pattern(delivery, pattern)})
     found = []
     for path in files:
-        about = path.stat()
+        try:
+            about = path.stat()
+        except FileNotFoundError:
+            raise DeliveryError(
+                f"delivery {delivery.name}: a file was removed or renamed while it was looked at: wait until the "
+                "delivery is complete, and run again"
+            ) from None
         assert stat.S_ISREG(about.st_mode)
         found.append((delivery.relative(path), about.st_size, about.st_mtime_ns))
     return content_hash(found)

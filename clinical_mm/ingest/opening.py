@@ -33,8 +33,8 @@ MAX_UNFOLDING = 100
 """Beyond that, a file that unfolds to more than so many times its size is refused. Tables of records reach a tenth of
 it; a matrix with one 1 in a thousand zeros reaches 400, and a bomb 1,032, where deflate ends."""
 
-_NO_DOCUMENT_ENCODINGS = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined"}
-"""Python's codecs for names of hosts and for its own source; the first two take hours for a long text."""
+_NO_DOCUMENT_ENCODINGS = {"idna", "punycode", "undefined"}
+"""Codecs for names of hosts, which take hours for a long text, and for no text at all."""
 
 _PIECE = 1 << 18
 

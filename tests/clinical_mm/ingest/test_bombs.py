@@ -157,9 +157,7 @@ def test_a_character_beyond_unicode_is_a_replacement_as_in_a_browser() -> None:
     assert html_to_text(f"a&#{'9' * 5000};b&#xFFFFFFFFF;c&#65;") == "a\ufffdb\ufffdcA"
 
 
-@pytest.mark.parametrize(
-    "name", ["punycode", "idna", "unicode_escape", "raw-unicode-escape", "undefined", "hex"]
-)
+@pytest.mark.parametrize("name", ["punycode", "idna", "undefined", "hex"])
 def test_codecs_that_no_document_is_written_in_are_no_encodings(name: str) -> None:
     assert known_encoding(name) is None
     assert known_encoding("cp1252") == "cp1252"

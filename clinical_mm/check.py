@@ -25,6 +25,7 @@ from clinical_mm.ingest.opening import UnreadableFileError, known_encoding
 from clinical_mm.ingest.sites import load_sites
 from clinical_mm.ingest.tabular import is_parquet, place_of
 from clinical_mm.ingest.times import TimeReader
+from clinical_mm.ingest.variables import columns_of
 from clinical_mm.store import Store
 from clinical_mm.study.file import StudyFile, load_study_file
 from clinical_mm.study.linkage import CrosswalkRule
@@ -179,7 +180,11 @@ def _declared_columns(source: Source) -> list[str]:
             wanted = [*NOTE_COLUMNS]
         case ClinicalSource() | OutcomesSource():
             time = source.available_time if isinstance(source, ClinicalSource) else source.index_time
-            wanted = [source.patient_id, *(v.column or name for name, v in source.variables.items()), time]
+            wanted = [source.patient_id, time]
+            if isinstance(source, ClinicalSource) and source.layout == "long":
+                wanted += [source.variable_column, source.value_column, source.unit_column]
+            else:
+                wanted += columns_of(source.variables).values()
         case GenomicsMafSource():
             wanted = [source.sample_id, source.gene, source.classification]
         case GenomicsMatrixSource():

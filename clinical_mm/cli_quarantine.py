@@ -50,8 +50,11 @@ def list_entries(
         raise StudyError(f"no source {', '.join(unknown)}: the study has {', '.join(loaded.sources)}")
     show(listing(found, limit))
     if csv is not None:
-        write_csv(found, csv)
-        console().print(f"all {found.num_rows} written to {csv}", soft_wrap=True)
+        n_changed = write_csv(found, csv)
+        told = (
+            f", {n_changed} cells with a ' before them that a spreadsheet would have run" if n_changed else ""
+        )
+        console().print(f"all {found.num_rows} written to {csv}{told}", soft_wrap=True)
 
 
 @app.command("show")

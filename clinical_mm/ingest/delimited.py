@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from clinical_mm.errors import DeliveryError
-from clinical_mm.ingest.opening import UnreadableFileError, content_ending, open_text
+from clinical_mm.ingest.opening import FREE_BYTES, UnreadableFileError, content_ending, open_text
 from clinical_mm.study.sources import TableFormat
 
 _TAB_ENDINGS = {".tsv", ".txt", ".maf", ".tab"}
+_BLANK = frozenset({"\n", "\r\n", "\r"})
+_MOST_MALFORMED = 200_000
 _LONGEST_FIELD = 2**31 - 1  # the csv module's own limit of 131,072 characters is less than a long note
 
 
@@ -25,19 +27,23 @@ class Record(NamedTuple):
     problem: str | None = None
 
 
-def read_delimited(path: Path, table: TableFormat, source: str) -> Iterator[Record]:
+def read_delimited(
+    path: Path, table: TableFormat, source: str, free_bytes: int = FREE_BYTES
+) -> Iterator[Record]:
     """Read the header and then every record; blank lines, and comment lines between records, are none.
 
     Args:
         path: the file; compression and the default delimiter follow its ending.
         table: how it is written.
         source: name of the source, for errors.
+        free_bytes: so much may come of a compressed file, however small it is.
 
     Yields:
         The header as record 0; then records from 1. One with another number of fields than the header has a problem.
 
     Raises:
-        UnreadableFileError: the file is empty, has no readable header, is damaged or does not decode.
+        UnreadableFileError: the file is empty, has no readable header, is damaged, does not decode, or nearly all of
+            its rows are malformed.
         DeliveryError: delimiter or encoding cannot be such.
     """
     default = "\t" if content_ending(path) in _TAB_ENDINGS else ","
@@ -46,8 +52,9 @@ def read_delimited(path: Path, table: TableFormat, source: str) -> Iterator[Reco
     n_columns = -1
     number = -1
     skip = 0
+    n_malformed = 0
     while True:
-        with open_text(path, table.encoding, source) as stream:
+        with open_text(path, table.encoding, source, free_bytes) as stream:
             lines = _Lines(stream, table.comment, skip)
             reader = _reader(lines, delimiter, source)
             while True:
@@ -78,6 +85,12 @@ def read_delimited(path: Path, table: TableFormat, source: str) -> Iterator[Reco
                     n_columns = len(fields)
                 elif problem is None and len(fields) != n_columns:
                     problem = f"the row has {len(fields)} fields and the header {n_columns}"
+                n_malformed += problem is not None
+                if n_malformed > _MOST_MALFORMED and 2 * n_malformed > number:
+                    raise UnreadableFileError(
+                        "malformed_file",
+                        f"more than {_MOST_MALFORMED} rows have no usable fields: is it a table?",
+                    )
                 yield Record(number, fields, problem)
                 if problem is not None and lines.is_exhausted and not fields:
                     # The open quote swallowed all that follows: read that anew, after the line of the quote. After
@@ -112,8 +125,9 @@ class _Lines(Iterator[str]):
         try:
             line = self._next()
             if self._is_beginning:
-                while self._comment is not None and line.startswith(self._comment):
-                    line = self._next()
+                while line in _BLANK or (self._comment is not None and line.startswith(self._comment)):
+                    line = next(self._stream)  # rather than by a call: a bomb may hold millions of these
+                    self._n_read += 1
                 self._is_beginning = False
                 self.record_line = self._n_read
         except StopIteration:

@@ -31,8 +31,11 @@ class Delivery:
     path: Path
 
     def relative(self, path: Path) -> str:
-        """A file's path within the delivery, with forward slashes: the beginning of every locator."""
-        return path.relative_to(self.path).as_posix()
+        """A file's path within the delivery, with forward slashes: the beginning of every locator.
+
+        Bytes of a name that are no UTF-8 are written as escapes, since no table can hold them.
+        """
+        return os.fsencode(path.relative_to(self.path).as_posix()).decode("utf-8", "backslashreplace")
 
 
 class _HasPath(Protocol):
@@ -148,16 +151,27 @@ def files_of_pattern(delivery: Delivery, pattern: str) -> list[Path]:
 
 
 def delivery_fingerprint(delivery: Delivery, patterns: Iterable[str]) -> str:
-    """A hash of path, size and time of change of the matching files: cheap, and other when one of them is."""
+    """A hash of path, size and time of change of the matching files: cheap, and other when one of them is.
+
+    Raises:
+        DeliveryError: as for `files_of_pattern`, or a file went while it was looked at.
+    """
     root = os.fspath(delivery.path)
     found: dict[str, tuple[int, int]] = {}
     for pattern in patterns:
         for path in files_of_pattern(delivery, pattern):
             name = os.fspath(path)
-            if name not in found:
+            if name in found:
+                continue
+            try:
                 about = os.stat(name)
-                assert stat.S_ISREG(about.st_mode)
-                found[name] = (about.st_size, about.st_mtime_ns)
+            except FileNotFoundError:
+                raise DeliveryError(
+                    f"delivery {delivery.name}: a file was removed or renamed while it was looked at: wait until the "
+                    "delivery is complete, and run again"
+                ) from None
+            assert stat.S_ISREG(about.st_mode)
+            found[name] = (about.st_size, about.st_mtime_ns)
     return content_hash([(name[len(root) + 1 :], *about) for name, about in sorted(found.items())])
 
 

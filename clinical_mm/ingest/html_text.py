@@ -6,6 +6,8 @@ Follows the rendering of text in the WHATWG HTML standard (innerText), without s
 import re
 from html.parser import HTMLParser
 
+from clinical_mm.ingest.ledger import RecordRefusedError
+
 _BLOCKS = frozenset(
     {
         *("address", "article", "aside", "blockquote", "body", "caption", "dd", "details", "div", "dl", "dt"),
@@ -35,6 +37,9 @@ _CELLS = frozenset({"td", "th"})
 _UNSEEN = frozenset({"head", "script", "style", "template", "title"})
 _VOID = frozenset({"br", "hr", "wbr"})
 _SPACES = re.compile(r"[ \t\r\n\f\v]+")
+_BEYOND_UNICODE = re.compile(r"&#(?:[0-9]{9,}|[xX][0-9a-fA-F]{8,});?")
+_MOST_SOUGHT = 5_000_000
+"""Characters looked through for the ends of tags and comments that have none: each looks through all the rest."""
 
 
 def html_to_text(html: str) -> str:
@@ -44,9 +49,13 @@ def html_to_text(html: str) -> str:
     'Dose:\n5 mg\n\none\ntwo'
     >>> html_to_text("<table><tr><td>Hb</td><td>7.1</td></tr><tr><td>CRP</td><td>12</td></tr></table>")
     'Hb\t7.1\nCRP\t12'
+
+    Raises:
+        RecordRefusedError: `malformed_html` where so many tags or comments never end that to look for their ends would
+            take minutes.
     """
     parser = _TextParser()
-    parser.feed(html)
+    parser.feed(_BEYOND_UNICODE.sub("\ufffd", html))
     parser.close()
     return parser.text()
 
@@ -60,6 +69,32 @@ class _TextParser(HTMLParser):
         self._breaks = 0  # line breaks owed before the next text
         self._is_spaced = False  # whether a space is owed
         self._is_cell_owed = False
+        self._n_sought = 0
+
+    def _sought(self, begin: int, end: int) -> int:
+        """Where something that begins there ends; -1 that it does not, which was found out by reading all the rest."""
+        if end < 0:
+            self._n_sought += len(self.rawdata) - begin
+            if self._n_sought > _MOST_SOUGHT:
+                raise RecordRefusedError(
+                    "malformed_html", "the HTML is full of tags or comments that never end"
+                )
+        return end
+
+    def parse_starttag(self, i: int) -> int:
+        return self._sought(i, super().parse_starttag(i))
+
+    def parse_endtag(self, i: int) -> int:
+        return self._sought(i, super().parse_endtag(i))
+
+    def parse_comment(self, i: int, report: bool = True) -> int:
+        return self._sought(i, super().parse_comment(i, report))
+
+    def parse_pi(self, i: int) -> int:
+        return self._sought(i, super().parse_pi(i))
+
+    def parse_bogus_comment(self, i: int, report: bool = True) -> int:
+        return self._sought(i, super().parse_bogus_comment(i, report))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "body":

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from clinical_mm.ingest.delimited import read_delimited
+from clinical_mm.ingest.opening import FREE_BYTES_SPARSE
 from clinical_mm.ingest.tabular import cells_of, is_parquet, readable_parquet
 from clinical_mm.study.sources import TableFormat
 
@@ -68,7 +69,7 @@ def read_numeric(
     """
     if is_parquet(path):
         return _read_parquet(path, source, choose)
-    records = read_delimited(path, table, source)
+    records = read_delimited(path, table, source, FREE_BYTES_SPARSE)
     header = next(records).fields
     layout = choose(header)
     pick = _picker(layout.values)

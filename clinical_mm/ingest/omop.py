@@ -28,6 +28,10 @@ NOTE_COLUMNS = (
 """The columns of NOTE that are read."""
 
 _ROWS_AT_ONCE = 1000
+_LONGEST_CELL_BYTES = 64 << 20
+_CELL_OVERHEAD_BYTES = 8
+_MAX_UNFOLDING = 4
+_FREE_BYTES = 32 << 20
 
 
 def note_header(path: Path, source: str) -> list[str]:
@@ -38,12 +42,19 @@ def note_header(path: Path, source: str) -> list[str]:
         DeliveryError: the database has no such table.
     """
     with _opened(path) as connection:
+        # A virtual table has no page of its own, and code of SQLite's extensions behind it: none is a table of OMOP.
         has_table = sa.text(
-            "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND lower(name) = 'note'"
+            "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND lower(name) = 'note' AND rootpage > 0"
         )
         if not connection.scalar(has_table):
             raise DeliveryError(f"source {source}: the database has no table note, as OMOP CDM 5.4 names it")
-        return [str(row.name).lower() for row in connection.execute(sa.text("PRAGMA table_info(note)"))]
+        columns = connection.execute(sa.text("PRAGMA table_xinfo(note)")).all()
+        if any(column.hidden for column in columns):
+            # Its expression would run here, for as long and into as much memory as whoever wrote it wants.
+            raise UnreadableFileError("unreadable_file", "the table note computes a column from others")
+        if any(isinstance(column.name, bytes) for column in columns):
+            raise UnreadableFileError("unreadable_file", "the names of the columns are no UTF-8")
+        return [str(column.name).lower() for column in columns]
 
 
 def note_cells(path: Path) -> Iterator[tuple[Any, ...]]:
@@ -59,7 +70,12 @@ def note_cells(path: Path) -> Iterator[tuple[Any, ...]]:
     columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in NOTE_COLUMNS]
     query = sa.select(*columns).select_from(sa.table("note")).order_by(sa.column("note_id"))
     with _opened(path) as connection:
+        left = max(_FREE_BYTES, _MAX_UNFOLDING * path.stat().st_size)
         for row in connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query):
+            left -= sum(_CELL_OVERHEAD_BYTES + (len(c) if isinstance(c, str | bytes) else 0) for c in row)
+            if left < 0:
+                # Default values and pages that stand in for each other: each is read again for every row.
+                raise UnreadableFileError("too_large", "the rows hold more than the database has room for")
             yield tuple(row)
 
 
@@ -76,7 +92,7 @@ def _opened(path: Path) -> Iterator[sa.Connection]:
     try:
         with engine.connect() as connection:
             yield connection
-    except (sa.exc.DBAPIError, sqlite3.Error):
+    except (sa.exc.DBAPIError, sqlite3.Error, UnicodeDecodeError):  # names in a damaged schema are no text
         raise UnreadableFileError(
             "unreadable_file", "the file is no SQLite database, or is damaged, and cannot be read as a whole"
         ) from None
@@ -88,6 +104,7 @@ def _connected(path: Path) -> sqlite3.Connection:
     """A connection that writes nothing, not even beside the file."""
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
     connection.text_factory = _text
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_CELL_BYTES)
     connection.execute("PRAGMA trusted_schema = OFF")
     return connection
 

@@ -10,8 +10,9 @@ import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
-MAX_INFLATED_BYTES = 1 << 30
-"""A deflated file that unfolds to more is refused: 1 MB of zeros unfolds to 1 GB, and no image is sent that way."""
+MAX_INFLATED_BYTES = 1 << 28
+"""A deflated file that unfolds to more is refused: 1 MB unfolds to 1 GB of zeros, half a GB of empty items takes a
+parser ten seconds, and what is sent deflated are reports and single images."""
 
 MAX_DECODED_BYTES = 16 << 30
 """More than this of one file would fill a disk rather than a model."""

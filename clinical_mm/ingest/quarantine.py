@@ -27,6 +27,7 @@ COLUMNS = ("delivery", "stage", "source", "locator", "disposition", "reason_code
 """An entry: `tables.RECORDS`, and the ingest stage that wrote it."""
 
 _SCHEMA = pa.schema([(name, pa.string()) for name in COLUMNS])
+_FORMULA_STARTS = ("=", "+", "-", "@")
 _ESCAPED_BYTE = re.compile(rb"\\x([0-9a-f]{2})")
 
 
@@ -104,9 +105,25 @@ def listing(entries: pa.Table, limit: int) -> StageSummary:
     return StageSummary(stage="quarantine", facts=facts, tables=shown)
 
 
-def write_csv(entries: pa.Table, path: Path) -> None:
-    """Write entries as CSV in UTF-8, one a row under the names of `COLUMNS`; a file that is there is replaced."""
-    write_file(path, tables.to_pandas(entries).to_csv(index=False, lineterminator="\n").encode())
+def write_csv(entries: pa.Table, path: Path) -> int:
+    """Write entries as CSV in UTF-8, one a row under the names of `COLUMNS`; a file that is there is replaced.
+
+    Files are named by whoever delivers them. What is not printable, such as a line end, is written as `show` takes
+    it, with an escape; a cell that begins with `=`, `+`, `-` or `@` is run by spreadsheets, and gets a `'` before it
+    (OWASP, CSV injection).
+
+    Returns:
+        How many cells got a `'`.
+    """
+    frame = tables.to_pandas(entries)
+    n_changed = 0
+    for column in frame.columns:
+        frame[column] = frame[column].map(printable)
+        is_formula = frame[column].str.startswith(_FORMULA_STARTS)
+        n_changed += int(is_formula.sum())
+        frame[column] = frame[column].where(~is_formula, "'" + frame[column])
+    write_file(path, frame.to_csv(index=False, lineterminator="\n").encode())
+    return n_changed
 
 
 def describe(

@@ -25,12 +25,14 @@ from clinical_mm.errors import DeliveryError
 from clinical_mm.ingest.delimited import read_delimited
 from clinical_mm.ingest.delivery import Delivery
 from clinical_mm.ingest.ledger import Ledger
-from clinical_mm.ingest.opening import UnreadableFileError
+from clinical_mm.ingest.opening import FREE_BYTES_SPARSE, MAX_UNFOLDING, UnreadableFileError
 from clinical_mm.progress import track
 from clinical_mm.study.sources import TableFormat
 
 _PARQUET_ENDINGS = {".parquet", ".pq"}
 _SHOWN_COLUMNS = 30
+_FREE_CELLS = 2_000_000
+_MAX_CELLS_A_BYTE = 100
 
 
 @dataclass(frozen=True)
@@ -187,15 +189,32 @@ def readable_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file.
 
     Raises:
-        UnreadableFileError: it is none, or damaged; also when that shows only while the block reads.
+        UnreadableFileError: it is none, or damaged; also when that shows only while the block reads; `too_large`
+            where it declares more than can be meant by a file of its size.
     """
     try:
         with pq.ParquetFile(path) as file:
+            _check_unfolding(file.metadata, path.stat().st_size)
             yield file
     except (pa.ArrowException, OSError):
         raise UnreadableFileError(
             "unreadable_file", "the file ends in .parquet and is no readable Parquet"
         ) from None
+
+
+def _check_unfolding(metadata: pq.FileMetaData, size: int) -> None:
+    """Refuse a bomb: a kilobyte may declare a column of billions of equal values, or a text of gigabytes."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    n_cells = metadata.num_rows * metadata.num_columns
+    n_bytes = sum(group.total_byte_size for group in groups)
+    if (
+        n_cells > _FREE_CELLS + _MAX_CELLS_A_BYTE * size
+        or n_bytes > FREE_BYTES_SPARSE + MAX_UNFOLDING * size
+        or any(group.num_rows > metadata.num_rows for group in groups)
+    ):
+        raise UnreadableFileError(
+            "too_large", "the file declares more values than a file of its size can mean"
+        )
 
 
 def cells_of(column: pa.ChunkedArray, source: str, name: str) -> list[Any]:
@@ -230,8 +249,8 @@ def cells_of(column: pa.ChunkedArray, source: str, name: str) -> list[Any]:
 def place_of(column: str, header: Sequence[str], source: str, wanted: Sequence[str]) -> int:
     """Place of a column in a header.
 
-    The header is quoted only where it holds another wanted column: else the file may have none, and its first line
-    may be a patient's.
+    The header is quoted only where it holds another wanted column and nothing that is not printable: else the file may
+    have none, and its first line may be a patient's, or be damaged and run on into one that is.
 
     Raises:
         DeliveryError: it is not there, or there twice.
@@ -243,9 +262,10 @@ def place_of(column: str, header: Sequence[str], source: str, wanted: Sequence[s
         raise DeliveryError(
             f"source {source}: the column {column!r} stands {n} times in the header: rename one"
         )
-    nearest = difflib.get_close_matches(column, [str(h)[:100] for h in header[:5000]], n=1, cutoff=0.75)
+    printable = [str(h)[:100] for h in header[:5000] if str(h).isprintable()]
+    nearest = difflib.get_close_matches(column, printable, n=1, cutoff=0.75)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    if any(w in header for w in wanted):
+    if any(w in header for w in wanted) and len(printable) == len(header[:5000]):
         shown = ", ".join(str(h)[:60] for h in header[:_SHOWN_COLUMNS])
         more = f" and {len(header) - _SHOWN_COLUMNS} more" if len(header) > _SHOWN_COLUMNS else ""
         found = f"the file has {shown}{more}"

@@ -17,6 +17,8 @@ _SENTENCES = {
     "not_a_number": "the value is no number",
     "out_of_range": "the value lies outside the declared range",
     "unknown_level": "the value is none of the declared levels",
+    "missing_unit": "the value has no unit, and the source has a column for it",
+    "unknown_unit": "the unit is neither the declared one nor one of those that are converted",
 }
 
 
@@ -43,38 +45,82 @@ def role_of(variable: str) -> str:
 
 
 def columns_of(variables: Mapping[str, Variable]) -> dict[str, str]:
-    """Column of each variable by its role."""
-    return {role_of(name): spec.column or name for name, spec in variables.items()}
+    """Column of each variable, and of its unit where it has one, by its role."""
+    columns = {role_of(name): spec.column or name for name, spec in variables.items()}
+    for name, spec in variables.items():
+        if isinstance(spec, NumberVariable) and spec.unit_column is not None:
+            columns[_unit_role_of(name)] = spec.unit_column
+    return columns
+
+
+def sentence_of(problem: str) -> str:
+    """What is wrong with a value of that reason code."""
+    return _SENTENCES[problem]
+
+
+def _unit_role_of(variable: str) -> str:
+    return f"unit of {variable}"
 
 
 def read_values(rows: Rows, name: str, spec: Variable, missing: frozenset[str]) -> Values:
-    """Read a variable's column; a value that is not declared possible is none."""
-    cells = rows.text(role_of(name))
-    known = {cell: _value(cell, spec, missing) for cell in dict.fromkeys(cells)}
+    """Read a variable's column, and that of its unit; a value that is not declared possible is none."""
+    has_units = _unit_role_of(name) in rows.cells.columns
+    units = rows.text(_unit_role_of(name)) if has_units else None
+    return values_of(rows.text(role_of(name)), units, spec, missing)
+
+
+def values_of(cells: np.ndarray, units: np.ndarray | None, spec: Variable, missing: frozenset[str]) -> Values:
+    """Read cells [n] as values of a variable, in its unit.
+
+    Args:
+        cells: [n] text.
+        units: [n] text, the unit of each; None where the source says nothing of units.
+        spec: the variable.
+        missing: cells that say that there is no value, or no unit.
+    """
+    said = [(str(cell), None if units is None else str(units[i])) for i, cell in enumerate(cells)]
+    known = {key: _value(*key, spec, missing) for key in dict.fromkeys(said)}
     n = len(cells)
     number = np.full(n, np.nan)
     text = np.full(n, None, dtype=object)
     problem = np.full(n, "", dtype=object)
-    for i, cell in enumerate(cells):
-        number[i], text[i], problem[i] = known[cell]
+    for i, key in enumerate(said):
+        number[i], text[i], problem[i] = known[key]
     is_known = ~np.isnan(number) | np.array([t is not None for t in text], dtype=bool)
     return Values(number, text, problem, is_known)
 
 
-def _value(cell: str, spec: Variable, missing: frozenset[str]) -> tuple[float, str | None, str]:
+def _value(
+    cell: str, unit: str | None, spec: Variable, missing: frozenset[str]
+) -> tuple[float, str | None, str]:
+    """A cell, with its unit where the source has one, as number, level and problem."""
     if cell in missing:
         return np.nan, None, ""
     if not isinstance(spec, NumberVariable):
         return (np.nan, cell, "") if cell in spec.levels else (np.nan, None, "unknown_level")
+    number = _number(cell)
+    if number is None:
+        return np.nan, None, "not_a_number"
+    if unit is not None and unit != spec.unit:
+        if unit in missing or not unit:
+            return np.nan, None, "missing_unit"
+        conversion = spec.conversions.get(unit)
+        if conversion is None:
+            return np.nan, None, "unknown_unit"
+        number = number * conversion.factor + conversion.offset
+    is_low = spec.minimum is not None and number < spec.minimum
+    is_high = spec.maximum is not None and number > spec.maximum
+    is_possible = np.isfinite(number) and not is_low and not is_high
+    return (number, None, "") if is_possible else (np.nan, None, "out_of_range")
+
+
+def _number(cell: str) -> float | None:
+    """A finite number; None where the cell is none, such as `<5`, `1,5` or `5 mg/dL`."""
     try:
         number = np.nan if "_" in cell else float(cell)
     except ValueError:
-        number = np.nan
-    if not np.isfinite(number):
-        return np.nan, None, "not_a_number"
-    is_low = spec.minimum is not None and number < spec.minimum
-    is_high = spec.maximum is not None and number > spec.maximum
-    return (np.nan, None, "out_of_range") if is_low or is_high else (number, None, "")
+        return None
+    return number if np.isfinite(number) else None
 
 
 def settle_rows(

@@ -10,9 +10,9 @@ import io
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
-from clinical_mm.ingest.opening import UnreadableFileError
+from clinical_mm.ingest.opening import UnreadableFileError, bounded
 
 BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 """The empty block with which every BGZF file ends (SAM specification, section 4.1.2)."""
@@ -21,6 +21,7 @@ _GZIP = b"\x1f\x8b"
 _BCF = b"BCF\x02"
 _LONGEST_HEADER = 1 << 28
 _PIECE = 1 << 20
+_MAX_UNFOLDING = 200  # thousands of samples that are all homozygous reference
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,16 @@ def inspect_content(path: Path) -> VcfContent:
         path: VCF as text, gzip or BGZF, or BCF (VCF specification, section 6); its name says nothing.
 
     Raises:
-        UnreadableFileError: `truncated_file` where it ends too early, else `unreadable_file`.
+        UnreadableFileError: `truncated_file` where it ends too early, `too_large` where it is a bomb, else
+            `unreadable_file`.
     """
     try:
         is_compressed = _has_whole_blocks(path)
         with (
-            gzip.open(path, "rb") if is_compressed else path.open("rb") as opened,
-            io.BufferedReader(cast(io.RawIOBase, opened), _PIECE) as stream,
+            path.open("rb") as file,
+            bounded(cast(IO[bytes], gzip.open(file, "rb")), file, times=_MAX_UNFOLDING)
+            if is_compressed
+            else io.BufferedReader(cast(io.RawIOBase, file), _PIECE) as stream,
         ):
             begin = stream.peek(len(_BCF))[: len(_BCF)]
             if begin == _BCF:
@@ -79,6 +83,8 @@ def _text(stream: BinaryIO, is_compressed: bool) -> VcfContent:
     n_records = 0
     line = b""
     for line in stream:
+        if line == b"\n":
+            continue
         if line.startswith(b"##"):
             header.append(line)
         elif not line.startswith(b"#") and line.strip():

@@ -46,7 +46,11 @@ def ask_to_read(path: Path, request: ReadRequest, limits: VcfLimits) -> Answer:
     Raises:
         DeliveryError: the process does not start.
     """
-    deadline_s = limits.deadline_s + limits.deadline_s_per_mb * path.stat().st_size / 1e6
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        return Refusal("unreadable_file", f"the file cannot be read: {error.strerror}")
+    deadline_s = limits.deadline_s + limits.deadline_s_per_mb * size / 1e6
     arguments = (limits.address_space_bytes, int(deadline_s) + _ALARM_GRACE_S)
     try:
         done = subprocess.run(  # noqa: S603 - this interpreter and this package

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from clinical_mm.ingest.delivery import find_delivery
@@ -13,6 +14,7 @@ from clinical_mm.ingest.run import ingest_stage
 from clinical_mm.store import Store, current
 from clinical_mm.study.file import load_study
 
+CT = Path(pydicom.data.__file__).parent / "test_files" / "CT_small.dcm"
 STUDY = """
 study: s
 sources:
@@ -62,12 +64,12 @@ def kill_before(target, n):
     setattr(module, name, patched)
 
 ended = []
-for target, n, directory in json.load(sys.stdin):
+for target, n, directory, stage in json.load(sys.stdin):
     pid = os.fork()
     if pid == 0:
         kill_before(target, n)
         study = load_study(Path(directory) / "study.yaml")
-        ingest_stage(study, Store(study.store_path), find_delivery(study, "d1"), "outcomes")
+        ingest_stage(study, Store(study.store_path), find_delivery(study, "d1"), stage)
         os._exit(0)
     ended.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 print(json.dumps(ended))
@@ -129,7 +131,7 @@ def test_a_killed_ingest_leaves_the_store_as_before_or_after_and_the_next_one_co
     assert before != after
 
     copies = [shutil.copytree(template, tmp_path / str(n)) for n in range(len(MOMENTS))]
-    work = [(*moment, str(copy)) for moment, copy in zip(MOMENTS, copies, strict=True)]
+    work = [(*moment, str(copy), "outcomes") for moment, copy in zip(MOMENTS, copies, strict=True)]
     done = subprocess.run(
         [sys.executable, "-c", KILLER], input=json.dumps(work), capture_output=True, text=True, check=True
     )
@@ -141,6 +143,39 @@ def test_a_killed_ingest_leaves_the_store_as_before_or_after_and_the_next_one_co
         if expected == BEFORE:  # what the killed one had written aside is gone
             assert len([p for p in _outcomes(copy).iterdir() if p.is_dir()]) == 1, moment
             assert not list(_outcomes(copy).glob(".*.json.*")), moment
+
+
+# The file of words beside a volume, the volume itself, and the pointer to the snapshot; frames on their way.
+IMAGING_MOMENTS = (("os.replace", 1), ("os.replace", 2), ("os.replace", 3), ("os.fsync", 2), ("os.rename", 1))
+
+
+def _stored(directory: Path) -> dict[str, bytes]:
+    """The current snapshot of the images, and every volume."""
+    store = Store(directory / "store")
+    snapshot = current(store.delivery("d1", "imaging"))
+    files = [*(snapshot.iterdir() if snapshot is not None else ()), *store.volumes.glob("[!.]*")]
+    return {path.name: path.read_bytes() for path in files}
+
+
+def test_a_killed_ingest_of_images_is_completed_to_the_same_bytes(tmp_path: Path) -> None:
+    template = _make(tmp_path / "template", NEW)
+    (template / "landing" / "d1" / "scans").mkdir()
+    shutil.copy(CT, template / "landing" / "d1" / "scans" / "a.dcm")
+    copies = [shutil.copytree(template, tmp_path / str(n)) for n in range(len(IMAGING_MOMENTS) + 1)]
+    work = [(*moment, str(copy), "imaging") for moment, copy in zip(IMAGING_MOMENTS, copies, strict=False)]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLER], input=json.dumps(work), capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == [-9] * len(work)
+    for copy in copies:
+        study = load_study(copy / "study.yaml")
+        store = Store(study.store_path)
+        assert current(store.delivery("d1", "imaging")) is None
+        ingest_stage(study, store, find_delivery(study, "d1"), "imaging")
+    whole = _stored(copies[-1])  # which nobody killed
+    assert sum(name.endswith(".npy") for name in whole) == 1
+    for moment, copy in zip(IMAGING_MOMENTS, copies, strict=False):
+        assert _stored(copy) == whole, moment
 
 
 def test_of_two_ingests_of_a_delivery_at_once_the_second_leaves_with_a_sentence(tmp_path: Path) -> None:

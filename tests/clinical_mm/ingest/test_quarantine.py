@@ -1,5 +1,6 @@
 """The quarantine worked off: listed without touching data, shown without content, read again on request."""
 
+import csv
 import os
 import shutil
 from pathlib import Path
@@ -142,9 +143,37 @@ def test_a_file_named_to_steer_a_terminal_is_listed_and_found_by_an_escape(
     assert all(str(value).isprintable() for value in shown.facts.values())
 
 
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("=1+1|cmd", "'=1+1|cmd"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "\\t=1"),
+        ("\r=1", "\\r=1"),
+        ("a\n=1", "a\\n=1"),
+    ],
+)
+def test_a_file_named_as_a_formula_is_no_formula_in_the_csv(
+    study: Study, store: Store, tmp_path: Path, name: str, written: str
+) -> None:
+    scans = {"kind": "dicom", "path": "*"}
+    study = study_of({"scans": scans, "outcomes": table_source("outcomes")}, "image").placed_in(tmp_path)
+    (tmp_path / "landing" / "d2" / name).write_bytes(b"no image")
+    ingest_stage(study, store, find_delivery(study, "d2"), "imaging")
+    entries = not_accepted(store, deliveries=["d2"])
+    assert name in entries["locator"].to_pylist()
+    assert write_csv(entries, tmp_path / "out.csv") == written.startswith("'")
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert written in [row["locator"] for row in rows]
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for row in rows for cell in row.values())
+
+
 def test_the_csv_holds_every_entry(store: Store, tmp_path: Path) -> None:
     entries = not_accepted(store, dispositions=DISPOSITIONS)
-    write_csv(entries, tmp_path / "out.csv")
+    assert write_csv(entries, tmp_path / "out.csv") == 0
     lines = (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == ",".join(COLUMNS)
     assert len(lines) == 1 + entries.num_rows

@@ -174,7 +174,7 @@ def _declared_columns(source: Source) -> list[str]:
     match source:
         case NotesTableSource() | NotesFilesSource():
             wanted = [source.patient_id, *_own_columns(source), source.note_id, source.available_time]
-            wanted += [source.event_time, source.note_type, source.status]
+            wanted += [source.available_time_fallback, source.event_time, source.note_type, source.status]
         case NotesOmopSource():
             wanted = [*NOTE_COLUMNS]
         case ClinicalSource() | OutcomesSource():

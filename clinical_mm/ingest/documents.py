@@ -5,6 +5,7 @@ Where the bytes come from, an attachment or a file, does not belong here.
 
 import re
 
+from clinical_mm.ingest.character_sets import hint_of, marked_encoding
 from clinical_mm.ingest.html_text import html_to_text
 from clinical_mm.ingest.ledger import RecordRefusedError
 from clinical_mm.ingest.opening import known_encoding
@@ -24,7 +25,8 @@ def document_text(data: bytes, media_type: str, charset: str | None = None, defa
     Args:
         data: the document.
         media_type: one of `READABLE_TYPES`.
-        charset: the character set that stands beside the document; RTF names its own, whatever stands there.
+        charset: the character set that stands beside the document; RTF names its own, whatever stands there, and a
+            byte order mark says more.
         default: the character set where none stands beside it, and HTML names none itself.
 
     Raises:
@@ -42,14 +44,13 @@ def document_text(data: bytes, media_type: str, charset: str | None = None, defa
     if charset is None and is_html:
         in_document = _META_CHARSET.search(data[:1024])
         charset = in_document.group(1).decode("ascii") if in_document else None
-    codec = known_encoding(charset or default)
+    codec = marked_encoding(data) or known_encoding(charset or default)
     if codec is None:
         raise RecordRefusedError("unknown_encoding", "the document names a character set that is not known")
     try:
         text = data.decode(codec)
         text.encode("utf-8")  # refuses surrogates, which some codecs let pass and no table can hold
     except UnicodeError:
-        raise RecordRefusedError(
-            "unknown_encoding", "the document does not decode in the character set that is declared"
-        ) from None
+        sentence = f"the document does not decode in the character set that is declared{hint_of(data)}"
+        raise RecordRefusedError("unknown_encoding", sentence) from None
     return html_to_text(text) if is_html else text

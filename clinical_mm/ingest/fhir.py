@@ -14,6 +14,7 @@ import pandas as pd
 from clinical_mm.ingest.attachments import text_of
 from clinical_mm.ingest.delivery import Delivery
 from clinical_mm.ingest.ledger import Ledger, RecordRefusedError
+from clinical_mm.ingest.note_text import checked_text
 from clinical_mm.ingest.note_versions import NoteRecord, note_rows, own_id, settle
 from clinical_mm.ingest.opening import UnreadableFileError, open_bytes
 from clinical_mm.ingest.resources import DiagnosticReport, DocumentReference, ResourceHead
@@ -189,9 +190,7 @@ def _text(resource: _Resource) -> str:
         text = ""
     if conclusion.strip() and conclusion.strip() not in text:
         text = f"{text}\n\n{conclusion}" if text.strip() else conclusion
-    if not text.strip():
-        raise RecordRefusedError("empty_text", "the resource has no text")
-    return text
+    return checked_text(text)
 
 
 def _time(value: str | None, reader: TimeReader) -> np.datetime64 | None:

@@ -84,6 +84,10 @@ class NoteRecord:
         """The same with a text."""
         return replace(self, text=text)
 
+    def with_available_time(self, moment: np.datetime64) -> "NoteRecord":
+        """The same, since when it could be read."""
+        return replace(self, available_time=moment)
+
     def with_problem(self, part: str, reason_code: str, sentence: str) -> "NoteRecord":
         """The same with a part that cannot be used."""
         return replace(self, problems=(*self.problems, (part, reason_code, sentence)))

@@ -11,15 +11,14 @@ import pandas as pd
 
 from clinical_mm.ingest.delivery import Delivery
 from clinical_mm.ingest.ledger import Ledger, RecordRefusedError
+from clinical_mm.ingest.note_text import checked_text
 from clinical_mm.ingest.note_versions import NoteRecord, note_rows, own_id, settle
 from clinical_mm.ingest.omop import NOTE_COLUMNS, note_cells, note_header
 from clinical_mm.ingest.opening import UnreadableFileError
 from clinical_mm.ingest.tabular import place_of
-from clinical_mm.ingest.times import TimeReader, is_missing_time
+from clinical_mm.ingest.times import TimeReader, end_of_day_where_hourless, is_missing_time
 from clinical_mm.progress import track
 from clinical_mm.study.sources import NotesOmopSource
-
-_DAY = np.timedelta64(1, "D")
 
 
 def read_notes_omop(
@@ -84,9 +83,7 @@ def _record(cells: dict[str, object], locator: str, reader: TimeReader) -> NoteR
     patient = _identifier(cells["person_id"])
     if not patient:
         raise RecordRefusedError("missing_patient_id", "the row names no person")
-    text = "" if cells["note_text"] is None else str(cells["note_text"])
-    if not text.strip():
-        raise RecordRefusedError("empty_text", "the note has no text")
+    text = checked_text("" if cells["note_text"] is None else str(cells["note_text"]))
     concept = _identifier(cells["note_type_concept_id"])
     record = NoteRecord(
         locator=locator,
@@ -110,8 +107,7 @@ def _available(cells: dict[str, object], reader: TimeReader) -> np.datetime64:
     moment = reader.read_one(times[0]) if isinstance(times[0], str) else None
     if moment is None:
         raise RecordRefusedError("unreadable_time", "the note's time is not in the declared form")
-    available = np.datetime64(moment, "us")
-    return available + _DAY if available == available.astype("datetime64[D]") else available
+    return end_of_day_where_hourless(np.datetime64(moment, "us"))
 
 
 def _identifier(cell: object) -> str:

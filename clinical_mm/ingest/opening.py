@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from clinical_mm.errors import DeliveryError
+from clinical_mm.ingest.character_sets import LONGEST_MARK, hint_of, marked_encoding
 
 COMPRESSIONS = (".gz", ".zip", ".bz2", ".xz")
 """Endings that say how a file is compressed."""
@@ -95,7 +96,9 @@ def _opened(path: Path, ending: str) -> IO[bytes]:
 
 @contextmanager
 def open_text(path: Path, encoding: str, source: str) -> Iterator[IO[str]]:
-    """Open a file as text, decompressed, its line ends as they are; a byte order mark of UTF-8 is no text.
+    """Open a file as text, decompressed, its line ends as they are.
+
+    A byte order mark is no text, and says more of the file than the declared encoding does.
 
     Raises:
         DeliveryError: Python knows no such encoding.
@@ -107,7 +110,15 @@ def open_text(path: Path, encoding: str, source: str) -> Iterator[IO[str]]:
             f"source {source}: {encoding!r} is no encoding that Python knows: see table.encoding"
         )
     with open_bytes(path) as stream:
-        yield io.TextIOWrapper(stream, encoding=codec, errors="strict", newline="")
+        beginning = cast(io.BufferedReader, stream).peek(LONGEST_MARK)  # all that are opened here can
+        codec = marked_encoding(beginning) or codec
+        try:
+            yield io.TextIOWrapper(stream, encoding=codec, errors="strict", newline="")
+        except UnicodeDecodeError as error:
+            sentence = (
+                f"the file does not decode in the encoding that the source declares{hint_of(error.object)}"
+            )
+            raise UnreadableFileError("unknown_encoding", sentence) from None
 
 
 def known_encoding(name: str) -> str | None:

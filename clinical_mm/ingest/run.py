@@ -54,7 +54,7 @@ from clinical_mm.study.sources import (
 )
 from clinical_mm.summary import Check, StageSummary
 
-VERSION = 1
+VERSION = 2
 """Raised when readers make other tables of the same files: everything is then ingested anew."""
 
 _TABLES = {

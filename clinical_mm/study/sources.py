@@ -55,6 +55,11 @@ class NoteRowsSource(_TableSource):
     available_time: Column | None = Field(
         None, description="when the note could be read (storetime, not the event)"
     )
+    available_time_fallback: Column | None = Field(
+        None,
+        description="taken where available_time is empty, and put on record; a time without an hour counts from the "
+        "end of its day (default: the row is quarantined)",
+    )
     event_time: Column | None = Field(None, description="when that happened which the note tells of")
     note_type: Column | None = None
     status: Column | None = Field(None, description="final, amended, corrected, entered-in-error …")
@@ -64,6 +69,8 @@ class NoteRowsSource(_TableSource):
     def _time_is_declared(self) -> Self:
         if self.available_time is None and not self.is_timeless:
             raise ValueError("names no available_time: name the column, or declare is_timeless: true")
+        if self.available_time_fallback is not None and self.available_time is None:
+            raise ValueError("names an available_time_fallback and no available_time: name that column first")
         return self
 
 

@@ -35,6 +35,7 @@ from clinical_mm.study.sources import (
     GenomicsMafSource,
     GenomicsMatrixSource,
     GenomicsVcfSource,
+    NotesFhirSource,
     NotesFilesSource,
     NotesOmopSource,
     NotesTableSource,
@@ -107,6 +108,8 @@ def _sources(file: StudyFile, deliveries: list[Delivery], problems: list[Problem
         tables = found
         if isinstance(source, NotesFilesSource):
             tables = _files(deliveries, source, "manifest", where, problems)
+        if isinstance(source, NotesFhirSource) and source.attachments is not None:
+            _files(deliveries, source, "attachments", where, problems)
         problems += _once((where, text) for path in tables for text in _missing_columns(name, source, path))
     return pd.DataFrame(rows, columns=["source", "kind", "files"])
 

@@ -10,7 +10,7 @@ import stat
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Protocol
 
 from clinical_mm.errors import DeliveryError
@@ -139,6 +139,17 @@ def files_of_pattern(delivery: Delivery, pattern: str) -> list[Path]:
             "and are not followed: deliver the files themselves"
         )
     return files
+
+
+def leads_out(path: str, delivery: Delivery) -> bool:
+    """Whether a path, normalised, is absolute or above the delivery, or passes through a link out of it."""
+    windows = PureWindowsPath(path)
+    if path.startswith("/") or windows.drive or windows.root or ".." in windows.parts:
+        return True
+    if "\0" in path:
+        return False  # no file has such a name
+    root = os.path.realpath(delivery.path)
+    return os.path.commonpath([root, os.path.realpath(delivery.path / path)]) != root
 
 
 def delivery_fingerprint(delivery: Delivery, patterns: Iterable[str]) -> str:

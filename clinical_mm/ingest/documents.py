@@ -4,11 +4,12 @@ Where the bytes come from, an attachment or a file, does not belong here.
 """
 
 import re
+from pathlib import Path
 
 from clinical_mm.ingest.character_sets import hint_of, marked_encoding
 from clinical_mm.ingest.html_text import html_to_text
 from clinical_mm.ingest.ledger import RecordRefusedError
-from clinical_mm.ingest.opening import known_encoding
+from clinical_mm.ingest.opening import content_ending, known_encoding
 from clinical_mm.ingest.rtf_text import rtf_to_text
 
 PLAIN_TYPES = ("text/plain",)
@@ -16,7 +17,19 @@ HTML_TYPES = ("text/html", "application/xhtml+xml")
 RTF_TYPES = ("text/rtf", "application/rtf")
 READABLE_TYPES = (*PLAIN_TYPES, *HTML_TYPES, *RTF_TYPES)
 
+_TYPES = {
+    **dict.fromkeys((".txt", ".text"), "text/plain"),
+    **dict.fromkeys((".html", ".htm"), "text/html"),
+    ".xhtml": "application/xhtml+xml",
+    ".rtf": "text/rtf",
+}
+
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?([A-Za-z0-9_.:-]+)", re.IGNORECASE)
+
+
+def media_type_of_file(path: Path) -> str:
+    """The media type that a file's ending says; "" where it says none that is read."""
+    return _TYPES.get(content_ending(path), "")
 
 
 def document_text(data: bytes, media_type: str, charset: str | None = None, default: str = "utf-8") -> str:

@@ -102,9 +102,18 @@ class NotesFilesSource(NoteRowsSource):
 
 
 class NotesFhirSource(_Source):
-    """FHIR R4 DocumentReference and DiagnosticReport resources as NDJSON."""
+    """FHIR R4 DocumentReference and DiagnosticReport resources: NDJSON, Bundles, JSON files, a bulk-export folder.
+
+    `path` is to match the files of Binary resources too where notes are attached so. A record is a resource of any
+    type, but for the Binaries that notes name.
+    """
 
     kind: Literal["notes_fhir"]
+    attachments: Glob | None = Field(
+        None,
+        description="files that attachments name by a relative URL, from the delivery's folder: no others are opened "
+        "(default: none)",
+    )
     time: TimeFormat = TimeFormat()
 
 

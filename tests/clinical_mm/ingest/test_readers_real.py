@@ -332,42 +332,52 @@ def _line(resource: dict[str, Any]) -> str:
     return json.dumps(resource) + "\n"
 
 
-def test_every_example_of_the_standard_has_a_fate_and_none_raises(real_data: Path, tmp_path: Path) -> None:
-    examples = [
-        json.loads(path.read_text(encoding="utf-8-sig"))
-        for path in sorted((real_data / "ehr_standards" / "hl7_r4_examples").glob("*.json"))
-    ]
-    (tmp_path / "examples.ndjson").write_text("".join(map(_line, examples)))
-    notes, ledger = _read(tmp_path, "*.ndjson", kind="notes_fhir")
-    records = ledger.records()
+@pytest.mark.parametrize("layout", ["json", "ndjson"])
+def test_every_example_of_the_standard_has_a_fate_and_none_raises(
+    real_data: Path, tmp_path: Path, layout: str
+) -> None:
+    folder = real_data / "ehr_standards" / "hl7_r4_examples"
+    examples = [json.loads(p.read_text(encoding="utf-8-sig")) for p in sorted(folder.glob("*.json"))]
+    if layout == "ndjson":
+        folder = tmp_path
+        (folder / "examples.ndjson").write_text("".join(map(_line, examples)))
+    notes, ledger = _read(folder, f"*.{layout}", kind="notes_fhir")
     kinds = Counter(example["resourceType"] for example in examples)
-    of_notes = kinds["DocumentReference"] + kinds["DiagnosticReport"]
-    assert ledger.n_found == len(examples)
-    assert (records["reason_code"] == "wrong_resource").sum() == len(examples) - of_notes
-    # Their conclusions are all the text that ultrasound and f201 have.
+    assert (kinds["DocumentReference"], kinds["DiagnosticReport"], kinds["Binary"]) == (1, 5, 1)
+    assert _fates(ledger) == (53, 2, 0, 0, 51)
+    # Two reports have results and no text, one a PDF; the document is on a server; no note names the Binary.
+    assert Counter(ledger.records()["reason_code"]) == {
+        "wrong_resource": 46,
+        "empty_text": 2,
+        "unsupported_content_type": 2,
+        "not_referenced": 1,
+    }
     said = {e["id"]: e["conclusion"] for e in examples if "conclusion" in e}
     texts = dict(zip(notes["note_id"], notes["text"], strict=True))
-    assert {i: texts[f"DiagnosticReport/{i}"] for i in said} == said
-    assert notes["text"].str.strip().ne("").all()
+    assert texts == {f"DiagnosticReport/{i}": text for i, text in said.items()}
 
 
-def test_reports_within_bundles_of_synthea_are_all_accounted_for(real_data: Path, tmp_path: Path) -> None:
-    resources = [
-        entry["resource"]
-        for path in sorted((real_data / "ehr_standards" / "synthea_bundles").glob("*.json"))
-        for entry in json.loads(path.read_text())["entry"]
-    ]
-    (tmp_path / "all.ndjson").write_text("".join(map(_line, resources)))
-    _, ledger = _read(tmp_path, "*.ndjson", kind="notes_fhir")
-    reports = sum(r["resourceType"] in {"DiagnosticReport", "DocumentReference"} for r in resources)
-    assert ledger.n_found == len(resources)
-    assert (ledger.records()["reason_code"] == "wrong_resource").sum() == len(resources) - reports
-
-
-def test_a_whole_bundle_is_one_record_that_is_no_resource_of_notes(real_data: Path) -> None:
-    _, ledger = _read(real_data / "ehr_standards" / "synthea_bundles", "Chet*.json", kind="notes_fhir")
-    assert len(ledger.records()) == ledger.n_found
-    assert ledger.n_accepted == 0
+@pytest.mark.parametrize(
+    ("patient", "n_entries", "n_reports"),
+    [("Antonio", 83, 2), ("Chauncey", 90, 3), ("Chet", 117, 3), ("Garrett", 111, 2), ("Joie", 109, 4)],
+)
+def test_every_entry_of_a_synthea_bundle_has_a_fate(
+    real_data: Path, patient: str, n_entries: int, n_reports: int
+) -> None:
+    """These reports are of laboratories: they have results, and no text."""
+    folder = real_data / "ehr_standards" / "synthea_bundles"
+    notes, ledger = _read(folder, f"{patient}*.json", kind="notes_fhir")
+    assert _fates(ledger) == (n_entries, 0, 0, 0, n_entries)
+    assert notes.empty
+    entries = json.loads(next(folder.glob(f"{patient}*.json")).read_text())["entry"]
+    reasons = dict(zip(ledger.records()["locator"], ledger.records()["reason_code"], strict=True))
+    by_entry = {int(locator.split("#entry ")[1]): reason for locator, reason in reasons.items()}
+    are_reports = [e["resource"]["resourceType"] == "DiagnosticReport" for e in entries]
+    assert sum(are_reports) == n_reports
+    assert by_entry == {
+        number: "empty_text" if is_report else "wrong_resource"
+        for number, is_report in enumerate(are_reports, start=1)
+    }
 
 
 def test_the_note_table_of_synthea_in_omop_has_every_column_and_no_record(

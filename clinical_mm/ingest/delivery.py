@@ -61,6 +61,20 @@ def find_deliveries(study: Study) -> list[Delivery]:
     return [Delivery(folder.name, folder) for folder in folders]
 
 
+def delivery_name(name: str) -> str:
+    """The name where a delivery can have it.
+
+    Raises:
+        DeliveryError: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise DeliveryError(
+            f"{name!r} cannot be the name of a delivery: it has at most 100 letters, digits, '.', '_' and '-', "
+            "and begins with a letter or digit"
+        )
+    return name
+
+
 def find_delivery(study: Study, name: str) -> Delivery:
     """The delivery of a name.
 

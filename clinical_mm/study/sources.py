@@ -117,10 +117,27 @@ class NotesFhirSource(_Source):
     time: TimeFormat = TimeFormat()
 
 
+class OmopDatabase(Settings):
+    """The database that `clinical-mm fetch` reads: its URL stands in the environment, never in a file or a log."""
+
+    url_variable: str = Field(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="environment variable with the SQLAlchemy URL: postgresql://user:password@host/name",
+    )
+    db_schema: str | None = Field(
+        None, min_length=1, description="schema of the tables (default: the connection's own)"
+    )
+
+
 class NotesOmopSource(_Source):
-    """The NOTE table of OMOP CDM 5.4, in SQLite files."""
+    """The NOTE table of OMOP CDM 5.4, in SQLite files or Parquet.
+
+    `clinical-mm fetch` makes a delivery of a database: `<source>/note.parquet` with the notes, which `path` has to
+    match, and `<source>/person.parquet` for a crosswalk from person_id to person_source_value.
+    """
 
     kind: Literal["notes_omop"]
+    database: OmopDatabase | None = Field(None, description="to fetch deliveries from; ingest does without")
     time: TimeFormat = TimeFormat()
 
 

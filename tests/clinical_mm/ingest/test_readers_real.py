@@ -5,6 +5,7 @@ import csv
 import gzip
 import io
 import json
+import tarfile
 import zipfile
 from collections import Counter
 from datetime import datetime
@@ -24,6 +25,7 @@ from clinical_mm.ingest.genomics import read_genomics_matrix
 from clinical_mm.ingest.ledger import Ledger, is_conserved
 from clinical_mm.ingest.maf import read_genomics_maf
 from clinical_mm.ingest.notes import read_notes_table
+from clinical_mm.ingest.notes_files import read_notes_files
 from clinical_mm.ingest.notes_omop import read_notes_omop
 from clinical_mm.ingest.outcomes import read_outcomes
 from clinical_mm.ingest.samples import GenomicTables
@@ -32,6 +34,7 @@ from clinical_mm.study.sources import (
     GenomicsMafSource,
     GenomicsMatrixSource,
     NotesFhirSource,
+    NotesFilesSource,
     NotesOmopSource,
     NotesTableSource,
     OutcomesSource,
@@ -393,6 +396,76 @@ def test_the_note_table_of_synthea_in_omop_has_every_column_and_no_record(
     notes, ledger = _read(tmp_path, "omop.db", kind="notes_omop")
     assert notes.empty
     assert _fates(ledger) == (0, 0, 0, 0, 0)
+
+
+def test_the_note_table_of_synthea_is_read_as_parquet_too(real_data: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(real_data / "ehr_standards" / "Synthea27NjParquet_5.4.zip") as archive:
+        (tmp_path / "note.parquet").write_bytes(archive.read("Synthea27NjParquet/note.parquet"))
+    notes, ledger = _read(tmp_path, "note.parquet", kind="notes_omop")
+    assert notes.empty
+    assert _fates(ledger) == (0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("file", "columns", "found", "n_empty"),
+    [
+        ("notes/mtsamples_test500.csv", {"patient_id": "label", "text": "text"}, 500, 0),
+        (
+            "notes/pmc_patients_1000.csv",
+            {"patient_id": "patient_uid", "note_id": "patient_uid", "text": "patient"},
+            *(1000, 0),
+        ),
+        (
+            "iu_cxr/indiana_reports.csv",
+            {"patient_id": "uid", "note_id": "uid", "text": "findings"},
+            *(3851, 514),
+        ),
+        (
+            "iu_cxr/indiana_reports.csv",
+            {"patient_id": "uid", "note_id": "uid", "text": "impression"},
+            *(3851, 31),
+        ),
+        ("medpix_ct_mr/cases.csv", {"patient_id": "U_id", "note_id": "U_id", "text": "findings"}, 602, 16),
+        ("medpix_ct_mr/cases.csv", {"patient_id": "U_id", "note_id": "U_id", "text": "history"}, 602, 6),
+    ],
+)
+def test_every_real_text_is_read_whole_or_is_empty(
+    real_data: Path, file: str, columns: dict[str, str], found: int, n_empty: int
+) -> None:
+    path = real_data / file
+    notes, ledger = _read(path.parent, path.name, kind="notes_table", is_timeless=True, **columns)
+    rows = [row for row in _rows(path) if row[columns["text"]].strip()]
+    texts = Counter(row[columns["text"]] for row in rows)
+    # A note without an id is the same as another of the same patient and text.
+    n_repeated = len(rows) - len({(row[columns["patient_id"]], row[columns["text"]]) for row in rows})
+    assert _fates(ledger) == (found, found - n_empty - n_repeated, n_repeated, 0, n_empty)
+    assert Counter(notes["text"]) == texts if n_repeated == 0 else set(notes["text"]) == set(texts)
+
+
+def test_the_xml_of_open_i_is_no_text_that_is_read(real_data: Path, tmp_path: Path) -> None:
+    """Its reports are in the table beside it; a file of another type is quarantined, not stripped of its tags."""
+    with tarfile.open(real_data / "iu_cxr" / "NLMCXR_reports.tgz") as archive:
+        members = [m for m in archive.getmembers() if m.isfile()][:20]
+        for member in members:
+            stream = archive.extractfile(member)
+            assert stream is not None
+            (tmp_path / Path(member.name).name).write_bytes(stream.read())
+    names = sorted(Path(m.name).name for m in members)
+    rows = [f"{Path(name).stem},{name}\n" for name in names]
+    (tmp_path / "manifest.csv").write_text("patient,file\n" + "".join(rows))
+    source = NotesFilesSource(
+        kind="notes_files",
+        path="*.xml",
+        manifest="manifest.csv",
+        patient_id="patient",
+        file="file",
+        is_timeless=True,
+    )
+    ledger = Ledger("s", "d", "file")
+    files = sorted(tmp_path.glob("*.xml"))
+    assert read_notes_files("s", source, Delivery("d", tmp_path), files, ledger).empty
+    assert _fates(ledger) == (20, 0, 0, 0, 20)
+    assert set(ledger.records()["reason_code"]) == {"unsupported_content_type"}
 
 
 def test_patients_of_hancock_keep_their_zeros_in_every_table(real_data: Path) -> None:

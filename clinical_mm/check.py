@@ -36,6 +36,7 @@ from clinical_mm.study.sources import (
     GenomicsMafSource,
     GenomicsMatrixSource,
     GenomicsVcfSource,
+    NotesFhirSource,
     NotesFilesSource,
     NotesOmopSource,
     NotesTableSource,
@@ -108,6 +109,8 @@ def _sources(file: StudyFile, deliveries: list[Delivery], problems: list[Problem
         tables = found
         if isinstance(source, NotesFilesSource):
             tables = _files(deliveries, source, "manifest", where, problems)
+        if isinstance(source, NotesFhirSource) and source.attachments is not None:
+            _files(deliveries, source, "attachments", where, problems)
         problems += _once((where, text) for path in tables for text in _missing_columns(name, source, path))
     return pd.DataFrame(rows, columns=["source", "kind", "files"])
 
@@ -175,7 +178,7 @@ def _declared_columns(source: Source) -> list[str]:
     match source:
         case NotesTableSource() | NotesFilesSource():
             wanted = [source.patient_id, *_own_columns(source), source.note_id, source.available_time]
-            wanted += [source.event_time, source.note_type, source.status]
+            wanted += [source.available_time_fallback, source.event_time, source.note_type, source.status]
         case NotesOmopSource():
             wanted = [*NOTE_COLUMNS]
         case ClinicalSource() | OutcomesSource():

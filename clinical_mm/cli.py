@@ -10,6 +10,7 @@ import re
 import sys
 import time
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -123,6 +124,26 @@ def ingest(study: StudyOption = STUDY, delivery: DeliveryOption = None) -> None:
     loaded, store = open_study(study)
     with running() as run:
         _ingest(run, loaded, store, delivery)
+
+
+@app.command()
+def fetch(
+    source: Annotated[str, typer.Argument(help="A source of kind notes_omop that declares a database.")],
+    study: StudyOption = STUDY,
+    delivery: Annotated[
+        str | None, typer.Option("--delivery", "-d", help="Its name; default: the time and the source.")
+    ] = None,
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only notes of this day or later.")
+    ] = None,
+) -> None:
+    """Write a new delivery of the notes in an OMOP database, which `ingest` then reads."""
+    from clinical_mm.ingest.fetch import fetch as fetch_notes
+
+    loaded, store = open_study(study)
+    first_day = None if since is None else since.date()
+    with running() as run:
+        run(lambda: fetch_notes(loaded, store, source, delivery=delivery, since=first_day))
 
 
 @app.command()

@@ -64,7 +64,7 @@ def write_file(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     finally:
         aside.unlink(missing_ok=True)
 
@@ -88,7 +88,8 @@ def read_json(path: Path) -> Any:
         raise StoreError(f"{path} is no JSON: it was damaged; remove it and run its stage again") from None
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Have the system write down which files a folder holds, so that a crash does not undo a rename."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -197,7 +198,7 @@ def snapshot(folder: Path, fingerprint: str, about: Mapping[str, Any] | None = N
                     os.fsync(file.fileno())
         target = folder / f"{fingerprint[:16]}-{uuid.uuid4().hex[:8]}"
         aside.rename(target)
-        _sync_directory(folder)
+        sync_directory(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     write_json(folder / _POINTER, {"snapshot": target.name, "fingerprint": fingerprint, **(about or {})})

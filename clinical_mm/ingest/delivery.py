@@ -10,7 +10,7 @@ import stat
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Protocol
 
 from clinical_mm.errors import DeliveryError
@@ -62,6 +62,20 @@ def find_deliveries(study: Study) -> list[Delivery]:
                 "digits, '.', '_' and '-'; rename it"
             )
     return [Delivery(folder.name, folder) for folder in folders]
+
+
+def delivery_name(name: str) -> str:
+    """The name where a delivery can have it.
+
+    Raises:
+        DeliveryError: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise DeliveryError(
+            f"{name!r} cannot be the name of a delivery: it has at most 100 letters, digits, '.', '_' and '-', "
+            "and begins with a letter or digit"
+        )
+    return name
 
 
 def find_delivery(study: Study, name: str) -> Delivery:
@@ -148,6 +162,17 @@ def files_of_pattern(delivery: Delivery, pattern: str) -> list[Path]:
             "and are not followed: deliver the files themselves"
         )
     return files
+
+
+def leads_out(path: str, delivery: Delivery) -> bool:
+    """Whether a path, normalised, is absolute or above the delivery, or passes through a link out of it."""
+    windows = PureWindowsPath(path)
+    if path.startswith("/") or windows.drive or windows.root or ".." in windows.parts:
+        return True
+    if "\0" in path:
+        return False  # no file has such a name
+    root = os.path.realpath(delivery.path)
+    return os.path.commonpath([root, os.path.realpath(delivery.path / path)]) != root
 
 
 def delivery_fingerprint(delivery: Delivery, patterns: Iterable[str]) -> str:

@@ -4,10 +4,12 @@ Where the bytes come from, an attachment or a file, does not belong here.
 """
 
 import re
+from pathlib import Path
 
+from clinical_mm.ingest.character_sets import hint_of, marked_encoding
 from clinical_mm.ingest.html_text import html_to_text
 from clinical_mm.ingest.ledger import RecordRefusedError
-from clinical_mm.ingest.opening import known_encoding
+from clinical_mm.ingest.opening import content_ending, known_encoding
 from clinical_mm.ingest.rtf_text import rtf_to_text
 
 PLAIN_TYPES = ("text/plain",)
@@ -15,7 +17,19 @@ HTML_TYPES = ("text/html", "application/xhtml+xml")
 RTF_TYPES = ("text/rtf", "application/rtf")
 READABLE_TYPES = (*PLAIN_TYPES, *HTML_TYPES, *RTF_TYPES)
 
+_TYPES = {
+    **dict.fromkeys((".txt", ".text"), "text/plain"),
+    **dict.fromkeys((".html", ".htm"), "text/html"),
+    ".xhtml": "application/xhtml+xml",
+    ".rtf": "text/rtf",
+}
+
 _META_CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?([A-Za-z0-9_.:-]+)", re.IGNORECASE)
+
+
+def media_type_of_file(path: Path) -> str:
+    """The media type that a file's ending says; "" where it says none that is read."""
+    return _TYPES.get(content_ending(path), "")
 
 
 def document_text(data: bytes, media_type: str, charset: str | None = None, default: str = "utf-8") -> str:
@@ -24,7 +38,8 @@ def document_text(data: bytes, media_type: str, charset: str | None = None, defa
     Args:
         data: the document.
         media_type: one of `READABLE_TYPES`.
-        charset: the character set that stands beside the document; RTF names its own, whatever stands there.
+        charset: the character set that stands beside the document; RTF names its own, whatever stands there, and a
+            byte order mark says more.
         default: the character set where none stands beside it, and HTML names none itself.
 
     Raises:
@@ -42,14 +57,13 @@ def document_text(data: bytes, media_type: str, charset: str | None = None, defa
     if charset is None and is_html:
         in_document = _META_CHARSET.search(data[:1024])
         charset = in_document.group(1).decode("ascii") if in_document else None
-    codec = known_encoding(charset or default)
+    codec = marked_encoding(data) or known_encoding(charset or default)
     if codec is None:
         raise RecordRefusedError("unknown_encoding", "the document names a character set that is not known")
     try:
         text = data.decode(codec)
         text.encode("utf-8")  # refuses surrogates, which some codecs let pass and no table can hold
     except UnicodeError:
-        raise RecordRefusedError(
-            "unknown_encoding", "the document does not decode in the character set that is declared"
-        ) from None
+        sentence = f"the document does not decode in the character set that is declared{hint_of(data)}"
+        raise RecordRefusedError("unknown_encoding", sentence) from None
     return html_to_text(text) if is_html else text

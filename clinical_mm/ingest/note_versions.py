@@ -27,7 +27,7 @@ class NoteRecord:
 
     Attributes:
         locator: where it stands.
-        source_patient_id: the patient, as the source names it.
+        source_patient_id: the patient, as the source names it; "" where a retraction names none.
         note_id: the note's id; "" where a retraction names none.
         note_type: as the source says.
         status: as HL7 FHIR spells it, or the source's own word.
@@ -84,6 +84,10 @@ class NoteRecord:
         """The same with a text."""
         return replace(self, text=text)
 
+    def with_available_time(self, moment: np.datetime64) -> "NoteRecord":
+        """The same, since when it could be read."""
+        return replace(self, available_time=moment)
+
     def with_problem(self, part: str, reason_code: str, sentence: str) -> "NoteRecord":
         """The same with a part that cannot be used."""
         return replace(self, problems=(*self.problems, (part, reason_code, sentence)))
@@ -134,7 +138,7 @@ def settle(records: list[NoteRecord], ledger: Ledger) -> list[NoteRecord]:
 def _newest(versions: list[NoteRecord], withdrawn: list[NoteRecord], ledger: Ledger) -> NoteRecord | None:
     """The version of a note that stands, if one does; the ledger is told of the others that are not withdrawn."""
     usable = [v for v in versions if not (v.is_retraction or v.is_declared_superseded)]
-    if len({v.source_patient_id for v in versions}) > 1:
+    if len({v.source_patient_id for v in versions if v.source_patient_id}) > 1:
         for version in usable:
             ledger.quarantine(
                 version.locator,

@@ -8,12 +8,16 @@ import pandas as pd
 
 from clinical_mm.ingest.delivery import Delivery
 from clinical_mm.ingest.ledger import Ledger, RecordRefusedError
+from clinical_mm.ingest.note_text import checked_text
 from clinical_mm.ingest.note_versions import NoteRecord, note_rows, own_id, settle
 from clinical_mm.ingest.tabular import Rows, read_rows
-from clinical_mm.ingest.times import TimeReader, Times
+from clinical_mm.ingest.times import TimeReader, Times, end_of_day_where_hourless
 from clinical_mm.study.sources import NoteRowsSource, NotesTableSource
 
-_ROLES = ("patient_id", "note_id", "available_time", "event_time", "note_type", "status")
+_ROLES = (
+    *("patient_id", "note_id", "available_time", "available_time_fallback", "event_time", "note_type"),
+    "status",
+)
 
 
 def read_notes_table(
@@ -70,6 +74,7 @@ def note_records(
         is_timeless: whether a note may be without a time.
     """
     available = _times(reader, rows.cells, "available_time")
+    fallback = _times(reader, rows.cells, "available_time_fallback")
     event = _times(reader, rows.cells, "event_time")
     empty = np.full(len(rows), "", dtype=object)
     patients = rows.text("patient_id")
@@ -92,17 +97,24 @@ def note_records(
             candidates.append(record)
             continue
         try:
-            record = record.with_text(text_of(i))
+            record = record.with_text(checked_text(text_of(i)))
         except RecordRefusedError as error:
             ledger.quarantine(locator, error.reason_code, error.sentence)
-            continue
-        if not record.text.strip():
-            ledger.quarantine(locator, "empty_text", "the note has no text")
             continue
         if available.is_unreadable[i]:
             ledger.quarantine(locator, "unreadable_time", "the available time is not in the declared form")
             continue
-        if available.is_missing[i] and not is_timeless:
+        if available.is_missing[i] and fallback.is_unreadable[i]:
+            sentence = "the fallback of the available time is not in the declared form"
+            ledger.quarantine(locator, "unreadable_time", sentence)
+            continue
+        if available.is_missing[i] and not fallback.is_missing[i]:
+            record = record.with_available_time(end_of_day_where_hourless(fallback.values[i])).with_problem(
+                "available_time",
+                "fallback_time",
+                "the available time is missing: the declared fallback was taken",
+            )
+        elif available.is_missing[i] and not is_timeless:
             ledger.quarantine(locator, "missing_time", "the row does not say when the note could be read")
             continue
         if event.is_unreadable[i]:

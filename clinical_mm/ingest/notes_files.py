@@ -5,31 +5,23 @@ pattern matches are opened: what else a manifest may name, within the delivery o
 becomes text is for `documents`.
 """
 
-import os.path
 import posixpath
 from collections import defaultdict
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from clinical_mm.errors import DeliveryError
-from clinical_mm.ingest.delivery import Delivery, files_of_pattern
-from clinical_mm.ingest.documents import document_text
+from clinical_mm.ingest.delivery import Delivery, files_of_pattern, leads_out
+from clinical_mm.ingest.documents import document_text, media_type_of_file
 from clinical_mm.ingest.ledger import Ledger, RecordRefusedError
 from clinical_mm.ingest.note_versions import RETRACTED, SUPERSEDED, note_rows, settle
 from clinical_mm.ingest.notes import note_columns, note_records, row_statuses, with_patient
-from clinical_mm.ingest.opening import UnreadableFileError, content_ending, known_encoding, open_bytes
+from clinical_mm.ingest.opening import UnreadableFileError, known_encoding, open_bytes
 from clinical_mm.ingest.tabular import Rows, read_rows
 from clinical_mm.ingest.times import TimeReader
 from clinical_mm.study.sources import NotesFilesSource
-
-_TYPES = {
-    **dict.fromkeys((".txt", ".text"), "text/plain"),
-    **dict.fromkeys((".html", ".htm"), "text/html"),
-    ".xhtml": "application/xhtml+xml",
-    ".rtf": "text/rtf",
-}
 
 
 def read_notes_files(
@@ -95,9 +87,7 @@ def _with_file(rows: Rows, notes: dict[str, Path], delivery: Delivery, ledger: L
     )
     is_nameless = (rows.text("file") == "") & ~(has_id & ~_are_wanted(rows))
     rows = rows.set_aside(is_nameless, ledger, "missing_path", "the row names no file")
-    is_outside = np.array(
-        [p not in notes and _leads_out(p, delivery) for p in rows.cells["file"]], dtype=bool
-    )
+    is_outside = np.array([p not in notes and leads_out(p, delivery) for p in rows.cells["file"]], dtype=bool)
     sentence = "the path of the row leads out of the delivery, and is not followed"
     rows = rows.set_aside(is_outside, ledger, "outside_delivery", sentence)
     is_wanted = _are_wanted(rows)
@@ -118,19 +108,8 @@ def _are_wanted(rows: Rows) -> np.ndarray:
     return np.array([s not in {RETRACTED, SUPERSEDED} for s in row_statuses(rows)], dtype=bool)
 
 
-def _leads_out(path: str, delivery: Delivery) -> bool:
-    """Whether a path, normalised, is absolute or above the delivery, or passes through a link out of it."""
-    windows = PureWindowsPath(path)
-    if path.startswith("/") or windows.drive or windows.root or ".." in windows.parts:
-        return True
-    if "\0" in path:
-        return False  # no file has such a name
-    root = os.path.realpath(delivery.path)
-    return os.path.commonpath([root, os.path.realpath(delivery.path / path)]) != root
-
-
 def _file_text(path: Path, declared_type: str, encoding: str) -> str:
-    media_type = declared_type.partition(";")[0].strip().lower() or _TYPES.get(content_ending(path), "")
+    media_type = declared_type.partition(";")[0].strip().lower() or media_type_of_file(path)
     try:
         with open_bytes(path) as stream:
             data = stream.read()

@@ -1,9 +1,10 @@
-"""Notes from the NOTE table of OMOP CDM 5.4. How a database is opened is for `omop`.
+"""Notes from the NOTE table of OMOP CDM 5.4. How a file is opened is for `omop`.
 
 OMOP keeps one time of a note, without saying whether it could be read by then, and has those that know only the day
 set it to midnight. A note without an hour is therefore available from the end of its day.
 """
 
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,14 @@ import pandas as pd
 
 from clinical_mm.ingest.delivery import Delivery
 from clinical_mm.ingest.ledger import Ledger, RecordRefusedError
+from clinical_mm.ingest.note_text import checked_text
 from clinical_mm.ingest.note_versions import NoteRecord, note_rows, own_id, settle
 from clinical_mm.ingest.omop import NOTE_COLUMNS, note_cells, note_header
 from clinical_mm.ingest.opening import UnreadableFileError
 from clinical_mm.ingest.tabular import place_of
-from clinical_mm.ingest.times import TimeReader, is_missing_time
+from clinical_mm.ingest.times import TimeReader, end_of_day_where_hourless, is_missing_time
 from clinical_mm.progress import track
 from clinical_mm.study.sources import NotesOmopSource
-
-_DAY = np.timedelta64(1, "D")
 
 
 def read_notes_omop(
@@ -27,21 +27,21 @@ def read_notes_omop(
 ) -> pd.DataFrame:
     """Read the notes of a source of kind `notes_omop`.
 
-    A row's locator counts the rows in the order of their `note_id`. The note's type is `note_title`, or else
-    `note_type_concept_id`.
+    A row's locator counts the rows in the order of their `note_id`, those of Parquet in that of the file. The note's
+    type is `note_title`, or else `note_type_concept_id`.
 
     Args:
         name: of the source.
         source: its declaration.
         delivery: where the files lie.
-        files: SQLite databases.
-        ledger: is told the fate of each row, once; a database that cannot be read as a whole is one record.
+        files: SQLite databases and Parquet files.
+        ledger: is told the fate of each row, once; a file that cannot be read as a whole is one record.
 
     Returns:
         Rows of `tables.NOTES`.
 
     Raises:
-        DeliveryError: a database has no NOTE table, or that lacks a column; there is no such time zone.
+        DeliveryError: a database has no NOTE table, or a table lacks a column; there is no such time zone.
     """
     reader = TimeReader(source.time, name)
     records: list[NoteRecord] = []
@@ -84,9 +84,7 @@ def _record(cells: dict[str, object], locator: str, reader: TimeReader) -> NoteR
     patient = _identifier(cells["person_id"])
     if not patient:
         raise RecordRefusedError("missing_patient_id", "the row names no person")
-    text = "" if cells["note_text"] is None else str(cells["note_text"])
-    if not text.strip():
-        raise RecordRefusedError("empty_text", "the note has no text")
+    text = checked_text("" if cells["note_text"] is None else str(cells["note_text"]))
     concept = _identifier(cells["note_type_concept_id"])
     record = NoteRecord(
         locator=locator,
@@ -107,11 +105,10 @@ def _available(cells: dict[str, object], reader: TimeReader) -> np.datetime64:
     if not times:
         raise RecordRefusedError("missing_time", "the row has neither note_datetime nor note_date")
     # A number may be seconds or a day, from one of several beginnings.
-    moment = reader.read_one(times[0]) if isinstance(times[0], str) else None
+    moment = reader.read_one(times[0]) if isinstance(times[0], str | date) else None
     if moment is None:
         raise RecordRefusedError("unreadable_time", "the note's time is not in the declared form")
-    available = np.datetime64(moment, "us")
-    return available + _DAY if available == available.astype("datetime64[D]") else available
+    return end_of_day_where_hourless(np.datetime64(moment, "us"))
 
 
 def _identifier(cell: object) -> str:

@@ -1,6 +1,7 @@
-"""Databases of the OMOP common data model 5.4 in SQLite files: opened only to read, and streamed.
+"""The NOTE table of the OMOP common data model 5.4 in a delivery: SQLite files and Parquet, only read, and streamed.
 
-https://ohdsi.github.io/CommonDataModel/cdm54.html. What a row means belongs to the readers.
+https://ohdsi.github.io/CommonDataModel/cdm54.html. What a row means belongs to the readers, and how a table comes out
+of a database server to `fetch`.
 """
 
 import sqlite3
@@ -10,11 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from clinical_mm.errors import DeliveryError
 from clinical_mm.ingest.opening import UnreadableFileError
+from clinical_mm.ingest.tabular import cells_of, is_parquet, readable_parquet
 
 NOTE_COLUMNS = (
     "note_id",
@@ -35,12 +38,15 @@ _FREE_BYTES = 32 << 20
 
 
 def note_header(path: Path, source: str) -> list[str]:
-    """The columns that the NOTE table of a database has, in lower case.
+    """The columns that a NOTE table has, in lower case.
 
     Raises:
-        UnreadableFileError: the file is no SQLite database, is damaged, or has changes beside it.
+        UnreadableFileError: the file is no Parquet or no SQLite database, is damaged, or has changes beside it.
         DeliveryError: the database has no such table.
     """
+    if is_parquet(path):
+        with readable_parquet(path) as file:
+            return [name.lower() for name in file.schema_arrow.names]
     with _opened(path) as connection:
         # A virtual table has no page of its own, and code of SQLite's extensions behind it: none is a table of OMOP.
         has_table = sa.text(
@@ -58,14 +64,18 @@ def note_header(path: Path, source: str) -> list[str]:
 
 
 def note_cells(path: Path) -> Iterator[tuple[Any, ...]]:
-    """The rows of NOTE in the order of their ids: cells of `NOTE_COLUMNS` as SQLite has them.
+    """The rows of NOTE: cells of `NOTE_COLUMNS`; of SQLite in the order of their ids, of Parquet in that of the file.
 
     Yields:
-        Text, numbers or None; `bytes` where text is no UTF-8.
+        Text, numbers, times of Parquet, or None; `bytes` where text is no UTF-8.
 
     Raises:
         UnreadableFileError: as `note_header`, or damage that shows only while rows are read.
+        DeliveryError: a column of Parquet holds lists or structures.
     """
+    if is_parquet(path):
+        yield from _parquet_cells(path)
+        return
     # Without types: SQLite holds in a column what it was given.
     columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in NOTE_COLUMNS]
     query = sa.select(*columns).select_from(sa.table("note")).order_by(sa.column("note_id"))
@@ -77,6 +87,17 @@ def note_cells(path: Path) -> Iterator[tuple[Any, ...]]:
                 # Default values and pages that stand in for each other: each is read again for every row.
                 raise UnreadableFileError("too_large", "the rows hold more than the database has room for")
             yield tuple(row)
+
+
+def _parquet_cells(path: Path) -> Iterator[tuple[Any, ...]]:
+    with readable_parquet(path) as file:
+        by_lower = {name.lower(): name for name in file.schema_arrow.names}
+        wanted = [by_lower[name] for name in NOTE_COLUMNS]
+        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=wanted):
+            cells = [cells_of(pa.chunked_array([batch.column(n)]), path.name, n) for n in wanted]
+            yield from (
+                (*(None if cell == "" else cell for cell in row),) for row in zip(*cells, strict=True)
+            )
 
 
 @contextmanager

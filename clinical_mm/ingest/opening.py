@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from clinical_mm.errors import DeliveryError
+from clinical_mm.ingest.character_sets import LONGEST_MARK, hint_of, marked_encoding
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -167,7 +168,9 @@ def _only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
 
 @contextmanager
 def open_text(path: Path, encoding: str, source: str, free_bytes: int = FREE_BYTES) -> Iterator[IO[str]]:
-    """Open a file as text, decompressed, its line ends as they are; a byte order mark of UTF-8 is no text.
+    """Open a file as text, decompressed, its line ends as they are.
+
+    A byte order mark is no text, and says more of the file than the declared encoding does.
 
     Raises:
         DeliveryError: Python knows no such encoding.
@@ -179,7 +182,15 @@ def open_text(path: Path, encoding: str, source: str, free_bytes: int = FREE_BYT
             f"source {source}: {encoding!r} is no encoding that Python knows: see table.encoding"
         )
     with open_bytes(path, free_bytes) as stream:
-        yield io.TextIOWrapper(stream, encoding=codec, errors="strict", newline="")
+        beginning = cast(io.BufferedReader, stream).peek(LONGEST_MARK)  # all that are opened here can
+        codec = marked_encoding(beginning) or codec
+        try:
+            yield io.TextIOWrapper(stream, encoding=codec, errors="strict", newline="")
+        except UnicodeDecodeError as error:
+            sentence = (
+                f"the file does not decode in the encoding that the source declares{hint_of(error.object)}"
+            )
+            raise UnreadableFileError("unknown_encoding", sentence) from None
 
 
 def known_encoding(name: str) -> str | None:

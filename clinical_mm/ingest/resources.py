@@ -61,6 +61,52 @@ class Attachment(msgspec.Struct):
     contentType: str | None = None
     data: str | None = None
     url: str | None = None
+    size: int | None = None
+    hash: str | None = None
+
+
+class Binary(msgspec.Struct):
+    """https://hl7.org/fhir/R4/binary.html; contained resources of other kinds are read as one without data."""
+
+    resourceType: str | None = None
+    id: str | None = None
+    contentType: str | None = None
+    data: str | None = None
+
+
+class Request(msgspec.Struct):
+    """Bundle.entry.request."""
+
+    method: str | None = None
+    url: str | None = None
+
+
+class BundleEntry(msgspec.Struct):
+    """Bundle.entry, its resource not yet decoded; empty where there is none."""
+
+    fullUrl: str | None = None
+    resource: msgspec.Raw = msgspec.Raw(b"")
+    request: Request | None = None
+
+
+class Bundle(msgspec.Struct):
+    """https://hl7.org/fhir/R4/bundle.html, its entries not yet decoded: a wrong one is not to spoil the others."""
+
+    entry: list[msgspec.Raw] = []
+
+
+class ExportFile(msgspec.Struct):
+    """A file that the manifest of a bulk export names."""
+
+    type: str
+    count: int | None = None
+
+
+class ExportManifest(msgspec.Struct):
+    """https://hl7.org/fhir/uv/bulkdata/STU2/export.html#response---complete-status."""
+
+    transactionTime: str
+    output: list[ExportFile]
 
 
 class Period(msgspec.Struct):
@@ -106,6 +152,7 @@ class DocumentReference(msgspec.Struct):
     subject: Reference | None = None
     date: str | None = None
     relatesTo: list[RelatesTo] = []
+    contained: list[Binary] = []
     content: list[Content] = []
     context: Context | None = None
 
@@ -142,6 +189,7 @@ class DiagnosticReport(msgspec.Struct):
     issued: str | None = None
     effectiveDateTime: str | None = None
     effectivePeriod: Period | None = None
+    contained: list[Binary] = []
     presentedForm: list[Attachment] = []
     conclusion: str | None = None
 

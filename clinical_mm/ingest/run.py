@@ -54,7 +54,7 @@ from clinical_mm.study.sources import (
 )
 from clinical_mm.summary import Check, StageSummary
 
-VERSION = 1
+VERSION = 2
 """Raised when readers make other tables of the same files: everything is then ingested anew."""
 
 _TABLES = {
@@ -151,7 +151,7 @@ def ingest_stage(
 def _fingerprint(study: Study, delivery: Delivery, stage: str) -> str:
     sources = {name: study.sources[name] for name in study.sources_of_stage(stage)}
     settings = {name: source.model_dump(mode="json") for name, source in sources.items()}
-    beside = ("sequenced", "manifest")
+    beside = ("sequenced", "manifest", "attachments")
     patterns = [p for s in sources.values() for p in (s.path, *(getattr(s, b, None) for b in beside)) if p]
     parts = [stage, delivery.name, settings, delivery_fingerprint(delivery, patterns), VERSION]
     for name, source in sources.items():

@@ -19,6 +19,7 @@ _ISO = re.compile(
     r"(\d{4}-\d{2}-\d{2}|\d{8})"
     r"(?:[T ](\d{2}:?\d{2}(?::?\d{2}(?:[.,]\d{1,9})?)?)\s?(Z|z|[+-]\d{2}(?::?\d{2})?)?)?"
 )
+_DAY = np.timedelta64(1, "D")
 _MISSING = frozenset({"", "NA", "NaN", "nan", "NaT", "null", "NULL", "None"})
 
 
@@ -85,6 +86,15 @@ class TimeReader:
 def is_missing_time(cell: object) -> bool:
     """Whether a cell says that there is no time."""
     return cell is None or (isinstance(cell, str) and cell.strip() in _MISSING)
+
+
+def end_of_day_where_hourless(moment: np.datetime64) -> np.datetime64:
+    """The moment, or where it is midnight, as systems write what knows only the day, the end of that day.
+
+    >>> end_of_day_where_hourless(np.datetime64("2024-01-02T00:00", "us"))
+    np.datetime64('2024-01-03T00:00:00.000000')
+    """
+    return moment + _DAY if moment == moment.astype("datetime64[D]") else moment
 
 
 def _parsed(text: str, form: str | None) -> datetime | None:

@@ -55,6 +55,11 @@ class NoteRowsSource(_TableSource):
     available_time: Column | None = Field(
         None, description="when the note could be read (storetime, not the event)"
     )
+    available_time_fallback: Column | None = Field(
+        None,
+        description="taken where available_time is empty, and put on record; a time without an hour counts from the "
+        "end of its day (default: the row is quarantined)",
+    )
     event_time: Column | None = Field(None, description="when that happened which the note tells of")
     note_type: Column | None = None
     status: Column | None = Field(None, description="final, amended, corrected, entered-in-error …")
@@ -64,6 +69,8 @@ class NoteRowsSource(_TableSource):
     def _time_is_declared(self) -> Self:
         if self.available_time is None and not self.is_timeless:
             raise ValueError("names no available_time: name the column, or declare is_timeless: true")
+        if self.available_time_fallback is not None and self.available_time is None:
+            raise ValueError("names an available_time_fallback and no available_time: name that column first")
         return self
 
 
@@ -95,16 +102,42 @@ class NotesFilesSource(NoteRowsSource):
 
 
 class NotesFhirSource(_Source):
-    """FHIR R4 DocumentReference and DiagnosticReport resources as NDJSON."""
+    """FHIR R4 DocumentReference and DiagnosticReport resources: NDJSON, Bundles, JSON files, a bulk-export folder.
+
+    `path` is to match the files of Binary resources too where notes are attached so. A record is a resource of any
+    type, but for the Binaries that notes name.
+    """
 
     kind: Literal["notes_fhir"]
+    attachments: Glob | None = Field(
+        None,
+        description="files that attachments name by a relative URL, from the delivery's folder: no others are opened "
+        "(default: none)",
+    )
     time: TimeFormat = TimeFormat()
 
 
+class OmopDatabase(Settings):
+    """The database that `clinical-mm fetch` reads: its URL stands in the environment, never in a file or a log."""
+
+    url_variable: str = Field(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="environment variable with the SQLAlchemy URL: postgresql://user:password@host/name",
+    )
+    db_schema: str | None = Field(
+        None, min_length=1, description="schema of the tables (default: the connection's own)"
+    )
+
+
 class NotesOmopSource(_Source):
-    """The NOTE table of OMOP CDM 5.4, in SQLite files."""
+    """The NOTE table of OMOP CDM 5.4, in SQLite files or Parquet.
+
+    `clinical-mm fetch` makes a delivery of a database: `<source>/note.parquet` with the notes, which `path` has to
+    match, and `<source>/person.parquet` for a crosswalk from person_id to person_source_value.
+    """
 
     kind: Literal["notes_omop"]
+    database: OmopDatabase | None = Field(None, description="to fetch deliveries from; ingest does without")
     time: TimeFormat = TimeFormat()
 
 

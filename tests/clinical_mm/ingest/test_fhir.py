@@ -117,7 +117,7 @@ def test_a_document_and_a_report_may_have_the_same_id(tmp_path: Path) -> None:
         (b'{"resourceType": "DocumentReference", "id": "1", "x": ' + b"[" * 100_000, "malformed_json"),
         (b"[1, 2]", "wrong_resource"),
         ({"resourceType": "Observation", "status": 1}, "wrong_resource"),
-        ({"resourceType": "Bundle", "entry": [{"resource": _document()}]}, "wrong_resource"),
+        ({"resourceType": "Bundle", "entry": {"resource": _document()}}, "malformed_resource"),
         (_document(content="text"), "malformed_resource"),
         (_document(status="banana"), "unknown_code"),
         (_document(status=None), "unknown_code"),
@@ -149,7 +149,7 @@ def test_a_document_and_a_report_may_have_the_same_id(tmp_path: Path) -> None:
         ),
         (
             _document(content=[{"attachment": {"contentType": "text/plain", "url": "Binary/1"}}]),
-            "text_not_inline",
+            "attachment_missing",
         ),
         (
             _document(content=[{"attachment": _attachment("%PDF", "application/pdf")}]),

@@ -1,5 +1,6 @@
 """Notes from tables, and the versions of one note."""
 
+import gzip
 import logging
 from datetime import datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ import hypothesis.strategies as st
 import pandas as pd
 import pytest
 from hypothesis import given, settings
+from pydantic import ValidationError
 
 from clinical_mm.errors import ClinicalMMError
 from clinical_mm.ingest.delivery import Delivery
@@ -238,3 +240,144 @@ def test_arbitrary_bytes_raise_only_errors_for_the_user_that_quote_nothing_of_th
     assert not (has_header and said)
     assert "zebrafish" not in said + ledger.records().to_csv()
     assert is_conserved(ledger.counts())
+
+
+MIMIC_DISCHARGE = """note_id,subject_id,hadm_id,note_type,note_seq,charttime,storetime,text
+10000032-DS-21,10000032,22595853,DS,21,2180-05-07 00:00:00,2180-05-09 15:26:00,"\x20
+Name:  ___                     Unit No:   ___
+\x20
+Allergies:\x20
+No Known Allergies / ""Adverse"" Drug Reactions
+"
+10000032-DS-22,10000032,22841357,DS,22,2180-06-27 00:00:00,,"Second stay,
+without a time of storing
+"
+10000084-DS-17,10000084,23052089,DS,17,2160-11-25 00:00:00,2160-11-25 15:09:00,"Third
+"
+"""
+MIMIC_RADIOLOGY = """note_id,subject_id,hadm_id,note_type,note_seq,charttime,storetime,text
+10000032-RR-14,10000032,22595853,RR,14,2180-05-06 21:19:00,2180-05-06 23:32:00,"EXAMINATION:  CHEST (PA AND LAT)
+\x20
+IMPRESSION:\x20
+\x20
+No acute process.
+"
+10000032-AR-15,10000032,,AR,15,2180-05-07 09:55:00,2180-05-07 11:15:00,"Addendum
+"
+"""
+"""In the layout of MIMIC-IV-Note 2.2: made up, and of the same columns, ids, quoting and blanks."""
+
+
+def _read_mimic(folder: Path, **options: object) -> tuple[pd.DataFrame, Ledger]:
+    (folder / "note").mkdir()
+    files = []
+    for name, content in (("discharge", MIMIC_DISCHARGE), ("radiology", MIMIC_RADIOLOGY)):
+        path = folder / "note" / f"{name}.csv.gz"
+        path.write_bytes(gzip.compress(content.encode()))
+        files.append(path)
+    declared = {
+        "kind": "notes_table",
+        "path": "note/*[ey].csv.gz",
+        "patient_id": "subject_id",
+        "note_id": "note_id",
+        "text": "text",
+        "available_time": "storetime",
+        "event_time": "charttime",
+        "note_type": "note_type",
+        **options,
+    }
+    source = NotesTableSource.model_validate(declared)
+    ledger = Ledger("s", "d", "row")
+    return checked_notes(read_notes_table("s", source, Delivery("d", folder), files, ledger), ledger)
+
+
+def test_mimic_iv_notes_are_available_when_stored_and_those_without_are_quarantined(tmp_path: Path) -> None:
+    frame, ledger = _read_mimic(tmp_path)
+    assert (ledger.n_found, ledger.n_accepted) == (5, 4)
+    assert fates_of(ledger, "note/discharge.csv.gz") == {"row 2": ("quarantined", "missing_time")}
+    notes = frame.set_index("note_id")
+    first = notes.loc["10000032-DS-21"]
+    assert (first["source_patient_id"], first["note_type"]) == ("10000032", "DS")
+    assert first["available_time"] == datetime(2180, 5, 9, 15, 26)
+    assert first["event_time"] == datetime(2180, 5, 7)
+    assert first["text"] == (
+        " \nName:  ___                     Unit No:   ___\n \nAllergies: \n"
+        'No Known Allergies / "Adverse" Drug Reactions\n'
+    )
+    assert notes.loc["10000032-RR-14", "available_time"] == datetime(2180, 5, 6, 23, 32)
+    assert set(notes["note_type"]) == {"DS", "RR", "AR"}
+
+
+def test_a_declared_fallback_is_taken_from_the_end_of_its_day_and_is_on_record(tmp_path: Path) -> None:
+    frame, ledger = _read_mimic(tmp_path, available_time_fallback="charttime")
+    assert ledger.n_accepted == 5
+    notes = frame.set_index("note_id")
+    # The chart knows the day alone, and the note was written on it at the earliest.
+    assert notes.loc["10000032-DS-22", "available_time"] == datetime(2180, 6, 28)
+    assert notes.loc["10000032-DS-22", "event_time"] == datetime(2180, 6, 27)
+    assert notes.loc["10000032-DS-21", "available_time"] == datetime(2180, 5, 9, 15, 26)
+    assert fates_of(ledger, "note/discharge.csv.gz") == {
+        "row 2 available_time": ("quarantined", "fallback_time")
+    }
+
+
+def test_a_fallback_with_an_hour_counts_from_that_hour_and_one_that_is_no_time_is_refused(
+    tmp_path: Path,
+) -> None:
+    rows = [_row("1", stored="", seen="2024-01-01 08:30"), _row("2", stored="", seen="spring")]
+    frame, ledger = _read(tmp_path, rows, available_time_fallback="seen")
+    assert list(frame["available_time"]) == [datetime(2024, 1, 1, 8, 30)]
+    assert fates_of(ledger, "n.csv") == {
+        "row 1 available_time": ("quarantined", "fallback_time"),
+        "row 2": ("quarantined", "unreadable_time"),
+    }
+
+
+def test_an_unreadable_time_is_not_replaced_by_the_fallback(tmp_path: Path) -> None:
+    frame, ledger = _read(tmp_path, [_row(stored="soon")], available_time_fallback="seen")
+    assert frame.empty
+    assert fates_of(ledger, "n.csv") == {"row 1": ("quarantined", "unreadable_time")}
+
+
+def test_a_fallback_of_no_time_is_a_mistake_in_the_study() -> None:
+    with pytest.raises(ValidationError, match="names an available_time_fallback and no available_time"):
+        NotesTableSource.model_validate(
+            {**SOURCE, "available_time": None, "is_timeless": True, "available_time_fallback": "seen"}
+        )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_table_with_a_byte_order_mark_is_read_whatever_is_declared(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "n.csv"
+    path.write_text("patient,stored,text\n007,2024-01-02,Größe 3 mm\n", encoding=encoding)
+    source = NotesTableSource.model_validate(
+        {"kind": "notes_table", "path": "*.csv", "patient_id": "patient", "text": "text"}
+        | {"available_time": "stored", "table": {"encoding": "cp1252"}}
+    )
+    ledger = Ledger("s", "d", "row")
+    frame = read_notes_table("s", source, Delivery("d", tmp_path), [path], ledger)
+    assert list(frame["text"]) == ["Größe 3 mm"]
+
+
+def test_a_table_in_another_encoding_is_quarantined_with_what_it_may_be(tmp_path: Path) -> None:
+    text = "Größenzunahme der Läsion, Übelkeit; keine Gefäßinvasion."
+    path = tmp_path / "n.csv"
+    path.write_bytes(f"patient,stored,text\n007,2024-01-02,{text}\n".encode("cp1252"))
+    source = NotesTableSource.model_validate(
+        {"kind": "notes_table", "path": "*.csv", "patient_id": "patient", "text": "text"}
+        | {"available_time": "stored"}
+    )
+    ledger = Ledger("s", "d", "row")
+    assert read_notes_table("s", source, Delivery("d", tmp_path), [path], ledger).empty
+    record = ledger.records().iloc[0]
+    assert (record["locator"], record["reason_code"]) == ("n.csv", "unknown_encoding")
+    assert "it may be cp1252" in record["sentence"]
+
+
+def test_a_row_whose_text_was_garbled_before_is_quarantined(tmp_path: Path) -> None:
+    garbled = "Größe der Läsion".encode().decode("cp1252")
+    _, ledger = _read(tmp_path, [_row("1"), _row("2", text=garbled), _row("3", text="\0P\0a\0i\0n")])
+    assert fates_of(ledger, "n.csv") == {
+        "row 2": ("quarantined", "mojibake_suspected"),
+        "row 3": ("quarantined", "control_characters"),
+    }

@@ -9,6 +9,8 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
@@ -261,3 +263,50 @@ def test_any_cell_may_hold_anything_and_every_row_is_counted(
     frame, ledger = _read(_write_raw(tmp_path_factory.mktemp("o") / "o.db", rows))
     assert ledger.n_found == len(rows)
     assert len(frame) == ledger.n_accepted
+
+
+def _parquet(path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema | None = None) -> Path:
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path)
+    return path
+
+
+def test_a_parquet_file_of_note_is_read_as_the_database_is(tmp_path: Path) -> None:
+    rows = [
+        _row(1),
+        _row(2, note_datetime=None),
+        _row(3, note_title=None),
+        _row(4, note_text="  "),
+        _row(5, person_id=None),
+        _row(6, note_date=None, note_datetime=None),
+    ]
+    of_sqlite, _ = _read(_write(tmp_path / "n.db", rows))
+    frame, ledger = _read(_parquet(tmp_path / "note.parquet", rows))
+    assert frame.drop(columns="locator").equals(of_sqlite.drop(columns="locator"))
+    assert list(frame["available_time"]) == [
+        *(datetime(2024, 1, 2, 10), datetime(2024, 1, 3)),
+        datetime(2024, 1, 2, 10),
+    ]
+    assert fates_of(ledger, "note.parquet") == {
+        "row 4": ("quarantined", "empty_text"),
+        "row 5": ("quarantined", "missing_patient_id"),
+        "row 6": ("quarantined", "missing_time"),
+    }
+
+
+def test_parquet_may_have_upper_case_names_text_and_an_offset(tmp_path: Path) -> None:
+    rows = [{name.upper(): str(cell) for name, cell in _row(9).items()}]
+    rows[0]["NOTE_DATETIME"] = "2024-01-02T10:00:00+00:00"
+    frame, _ = _read(_parquet(tmp_path / "note.parquet", rows), time={"timezone": "Europe/Berlin"})
+    assert list(frame["note_id"]) == ["9"]
+    assert list(frame["available_time"]) == [datetime(2024, 1, 2, 11)]
+
+
+def test_parquet_that_lacks_a_column_is_refused_and_damaged_parquet_quarantined(tmp_path: Path) -> None:
+    rows = [{k: v for k, v in _row().items() if k != "note_title"}]
+    with pytest.raises(DeliveryError, match="there is no column 'note_title'"):
+        _read(_parquet(tmp_path / "note.parquet", rows))
+    path = _parquet(tmp_path / "cut.parquet", [_row()])
+    path.write_bytes(path.read_bytes()[:-8])
+    frame, ledger = _read(path)
+    assert frame.empty
+    assert list(ledger.records()["reason_code"]) == ["unreadable_file"]

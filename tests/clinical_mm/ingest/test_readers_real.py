@@ -5,6 +5,7 @@ import csv
 import gzip
 import io
 import json
+import tarfile
 import zipfile
 from collections import Counter
 from datetime import datetime
@@ -24,6 +25,7 @@ from clinical_mm.ingest.genomics import read_genomics_matrix
 from clinical_mm.ingest.ledger import Ledger, is_conserved
 from clinical_mm.ingest.maf import read_genomics_maf
 from clinical_mm.ingest.notes import read_notes_table
+from clinical_mm.ingest.notes_files import read_notes_files
 from clinical_mm.ingest.notes_omop import read_notes_omop
 from clinical_mm.ingest.outcomes import read_outcomes
 from clinical_mm.ingest.samples import GenomicTables
@@ -32,6 +34,7 @@ from clinical_mm.study.sources import (
     GenomicsMafSource,
     GenomicsMatrixSource,
     NotesFhirSource,
+    NotesFilesSource,
     NotesOmopSource,
     NotesTableSource,
     OutcomesSource,
@@ -75,11 +78,13 @@ def _rows(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("site", "found", "n_empty"), [("KIDNEY", 947, 89), ("BLADDER", 412, 0), ("LIVER", 421, 0)]
+    ("site", "found", "n_empty", "n_utf_16"),
+    [("KIDNEY", 947, 89, 14), ("BLADDER", 412, 0, 0), ("LIVER", 421, 0, 0)],
 )
-def test_every_pathology_report_is_read_whole_or_quarantined_as_empty(
-    real_data: Path, site: str, found: int, n_empty: int
+def test_every_pathology_report_is_read_whole_or_quarantined_as_empty_or_misread(
+    real_data: Path, site: str, found: int, n_empty: int, n_utf_16: int
 ) -> None:
+    """Of the kidney reports 14 are UTF-16 that was taken for another encoding before: NULs between letters."""
     folder = real_data / "tcga_reports_genomics" / "reports"
     column = "pdf_file_name_path"
     notes, ledger = _read(
@@ -91,14 +96,19 @@ def test_every_pathology_report_is_read_whole_or_quarantined_as_empty(
         text="ocr_text",
         is_timeless=True,
     )
-    assert _fates(ledger) == (found, found - n_empty, 0, 0, n_empty)
-    assert set(ledger.records()["reason_code"]) <= {"empty_text"}
+    n_bad = n_empty + n_utf_16
+    assert _fates(ledger) == (found, found - n_bad, 0, 0, n_bad)
+    reasons = Counter(ledger.records()["reason_code"])
+    assert (reasons["empty_text"], reasons["control_characters"]) == (n_empty, n_utf_16)
     rows = _rows(folder / f"{site}.csv")
     assert dict(zip(notes["note_id"], notes["text"], strict=True)) == {
-        row[column].strip(): row["ocr_text"] for row in rows if row["ocr_text"].strip()
+        row[column].strip(): row["ocr_text"]
+        for row in rows
+        if row["ocr_text"].strip() and "\0" not in row["ocr_text"]
     }
     for locator in ledger.records()["locator"]:
-        assert not rows[int(locator.split("#row ")[1]) - 1]["ocr_text"].strip()
+        text = rows[int(locator.split("#row ")[1]) - 1]["ocr_text"]
+        assert not text.strip() or "\0" in text
     assert notes["source_patient_id"].str.match(r"TCGA-\w\w-\w{4}").all()
 
 
@@ -325,42 +335,52 @@ def _line(resource: dict[str, Any]) -> str:
     return json.dumps(resource) + "\n"
 
 
-def test_every_example_of_the_standard_has_a_fate_and_none_raises(real_data: Path, tmp_path: Path) -> None:
-    examples = [
-        json.loads(path.read_text(encoding="utf-8-sig"))
-        for path in sorted((real_data / "ehr_standards" / "hl7_r4_examples").glob("*.json"))
-    ]
-    (tmp_path / "examples.ndjson").write_text("".join(map(_line, examples)))
-    notes, ledger = _read(tmp_path, "*.ndjson", kind="notes_fhir")
-    records = ledger.records()
+@pytest.mark.parametrize("layout", ["json", "ndjson"])
+def test_every_example_of_the_standard_has_a_fate_and_none_raises(
+    real_data: Path, tmp_path: Path, layout: str
+) -> None:
+    folder = real_data / "ehr_standards" / "hl7_r4_examples"
+    examples = [json.loads(p.read_text(encoding="utf-8-sig")) for p in sorted(folder.glob("*.json"))]
+    if layout == "ndjson":
+        folder = tmp_path
+        (folder / "examples.ndjson").write_text("".join(map(_line, examples)))
+    notes, ledger = _read(folder, f"*.{layout}", kind="notes_fhir")
     kinds = Counter(example["resourceType"] for example in examples)
-    of_notes = kinds["DocumentReference"] + kinds["DiagnosticReport"]
-    assert ledger.n_found == len(examples)
-    assert (records["reason_code"] == "wrong_resource").sum() == len(examples) - of_notes
-    # Their conclusions are all the text that ultrasound and f201 have.
+    assert (kinds["DocumentReference"], kinds["DiagnosticReport"], kinds["Binary"]) == (1, 5, 1)
+    assert _fates(ledger) == (53, 2, 0, 0, 51)
+    # Two reports have results and no text, one a PDF; the document is on a server; no note names the Binary.
+    assert Counter(ledger.records()["reason_code"]) == {
+        "wrong_resource": 46,
+        "empty_text": 2,
+        "unsupported_content_type": 2,
+        "not_referenced": 1,
+    }
     said = {e["id"]: e["conclusion"] for e in examples if "conclusion" in e}
     texts = dict(zip(notes["note_id"], notes["text"], strict=True))
-    assert {i: texts[f"DiagnosticReport/{i}"] for i in said} == said
-    assert notes["text"].str.strip().ne("").all()
+    assert texts == {f"DiagnosticReport/{i}": text for i, text in said.items()}
 
 
-def test_reports_within_bundles_of_synthea_are_all_accounted_for(real_data: Path, tmp_path: Path) -> None:
-    resources = [
-        entry["resource"]
-        for path in sorted((real_data / "ehr_standards" / "synthea_bundles").glob("*.json"))
-        for entry in json.loads(path.read_text())["entry"]
-    ]
-    (tmp_path / "all.ndjson").write_text("".join(map(_line, resources)))
-    _, ledger = _read(tmp_path, "*.ndjson", kind="notes_fhir")
-    reports = sum(r["resourceType"] in {"DiagnosticReport", "DocumentReference"} for r in resources)
-    assert ledger.n_found == len(resources)
-    assert (ledger.records()["reason_code"] == "wrong_resource").sum() == len(resources) - reports
-
-
-def test_a_whole_bundle_is_one_record_that_is_no_resource_of_notes(real_data: Path) -> None:
-    _, ledger = _read(real_data / "ehr_standards" / "synthea_bundles", "Chet*.json", kind="notes_fhir")
-    assert len(ledger.records()) == ledger.n_found
-    assert ledger.n_accepted == 0
+@pytest.mark.parametrize(
+    ("patient", "n_entries", "n_reports"),
+    [("Antonio", 83, 2), ("Chauncey", 90, 3), ("Chet", 117, 3), ("Garrett", 111, 2), ("Joie", 109, 4)],
+)
+def test_every_entry_of_a_synthea_bundle_has_a_fate(
+    real_data: Path, patient: str, n_entries: int, n_reports: int
+) -> None:
+    """These reports are of laboratories: they have results, and no text."""
+    folder = real_data / "ehr_standards" / "synthea_bundles"
+    notes, ledger = _read(folder, f"{patient}*.json", kind="notes_fhir")
+    assert _fates(ledger) == (n_entries, 0, 0, 0, n_entries)
+    assert notes.empty
+    entries = json.loads(next(folder.glob(f"{patient}*.json")).read_text())["entry"]
+    reasons = dict(zip(ledger.records()["locator"], ledger.records()["reason_code"], strict=True))
+    by_entry = {int(locator.split("#entry ")[1]): reason for locator, reason in reasons.items()}
+    are_reports = [e["resource"]["resourceType"] == "DiagnosticReport" for e in entries]
+    assert sum(are_reports) == n_reports
+    assert by_entry == {
+        number: "empty_text" if is_report else "wrong_resource"
+        for number, is_report in enumerate(are_reports, start=1)
+    }
 
 
 def test_the_note_table_of_synthea_in_omop_has_every_column_and_no_record(
@@ -376,6 +396,76 @@ def test_the_note_table_of_synthea_in_omop_has_every_column_and_no_record(
     notes, ledger = _read(tmp_path, "omop.db", kind="notes_omop")
     assert notes.empty
     assert _fates(ledger) == (0, 0, 0, 0, 0)
+
+
+def test_the_note_table_of_synthea_is_read_as_parquet_too(real_data: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(real_data / "ehr_standards" / "Synthea27NjParquet_5.4.zip") as archive:
+        (tmp_path / "note.parquet").write_bytes(archive.read("Synthea27NjParquet/note.parquet"))
+    notes, ledger = _read(tmp_path, "note.parquet", kind="notes_omop")
+    assert notes.empty
+    assert _fates(ledger) == (0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("file", "columns", "found", "n_empty"),
+    [
+        ("notes/mtsamples_test500.csv", {"patient_id": "label", "text": "text"}, 500, 0),
+        (
+            "notes/pmc_patients_1000.csv",
+            {"patient_id": "patient_uid", "note_id": "patient_uid", "text": "patient"},
+            *(1000, 0),
+        ),
+        (
+            "iu_cxr/indiana_reports.csv",
+            {"patient_id": "uid", "note_id": "uid", "text": "findings"},
+            *(3851, 514),
+        ),
+        (
+            "iu_cxr/indiana_reports.csv",
+            {"patient_id": "uid", "note_id": "uid", "text": "impression"},
+            *(3851, 31),
+        ),
+        ("medpix_ct_mr/cases.csv", {"patient_id": "U_id", "note_id": "U_id", "text": "findings"}, 602, 16),
+        ("medpix_ct_mr/cases.csv", {"patient_id": "U_id", "note_id": "U_id", "text": "history"}, 602, 6),
+    ],
+)
+def test_every_real_text_is_read_whole_or_is_empty(
+    real_data: Path, file: str, columns: dict[str, str], found: int, n_empty: int
+) -> None:
+    path = real_data / file
+    notes, ledger = _read(path.parent, path.name, kind="notes_table", is_timeless=True, **columns)
+    rows = [row for row in _rows(path) if row[columns["text"]].strip()]
+    texts = Counter(row[columns["text"]] for row in rows)
+    # A note without an id is the same as another of the same patient and text.
+    n_repeated = len(rows) - len({(row[columns["patient_id"]], row[columns["text"]]) for row in rows})
+    assert _fates(ledger) == (found, found - n_empty - n_repeated, n_repeated, 0, n_empty)
+    assert Counter(notes["text"]) == texts if n_repeated == 0 else set(notes["text"]) == set(texts)
+
+
+def test_the_xml_of_open_i_is_no_text_that_is_read(real_data: Path, tmp_path: Path) -> None:
+    """Its reports are in the table beside it; a file of another type is quarantined, not stripped of its tags."""
+    with tarfile.open(real_data / "iu_cxr" / "NLMCXR_reports.tgz") as archive:
+        members = [m for m in archive.getmembers() if m.isfile()][:20]
+        for member in members:
+            stream = archive.extractfile(member)
+            assert stream is not None
+            (tmp_path / Path(member.name).name).write_bytes(stream.read())
+    names = sorted(Path(m.name).name for m in members)
+    rows = [f"{Path(name).stem},{name}\n" for name in names]
+    (tmp_path / "manifest.csv").write_text("patient,file\n" + "".join(rows))
+    source = NotesFilesSource(
+        kind="notes_files",
+        path="*.xml",
+        manifest="manifest.csv",
+        patient_id="patient",
+        file="file",
+        is_timeless=True,
+    )
+    ledger = Ledger("s", "d", "file")
+    files = sorted(tmp_path.glob("*.xml"))
+    assert read_notes_files("s", source, Delivery("d", tmp_path), files, ledger).empty
+    assert _fates(ledger) == (20, 0, 0, 0, 20)
+    assert set(ledger.records()["reason_code"]) == {"unsupported_content_type"}
 
 
 def test_patients_of_hancock_keep_their_zeros_in_every_table(real_data: Path) -> None:

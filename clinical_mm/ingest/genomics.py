@@ -11,6 +11,7 @@ import numpy as np
 
 from clinical_mm.errors import DeliveryError
 from clinical_mm.ingest.delivery import Delivery
+from clinical_mm.ingest.gene_symbols import Renaming
 from clinical_mm.ingest.ledger import Ledger
 from clinical_mm.ingest.numeric_files import Layout, NumericFile, read_numeric
 from clinical_mm.ingest.opening import UnreadableFileError
@@ -19,6 +20,7 @@ from clinical_mm.ingest.oriented import (
     as_samples,
     samples_in_columns,
     samples_in_rows,
+    with_current_symbols,
     with_log2p1,
     with_single_features,
 )
@@ -29,8 +31,13 @@ from clinical_mm.progress import track
 from clinical_mm.study.sources import GenomicsMatrixSource
 
 
-def read_genomics_matrix(
-    name: str, source: GenomicsMatrixSource, delivery: Delivery, files: list[Path], ledger: Ledger
+def read_genomics_matrix(  # noqa: PLR0917 - what all readers take, and the renaming
+    name: str,
+    source: GenomicsMatrixSource,
+    delivery: Delivery,
+    files: list[Path],
+    ledger: Ledger,
+    renaming: Renaming | None = None,
 ) -> GenomicTables:
     """Read the samples of a source of kind `genomics_matrix`.
 
@@ -41,6 +48,7 @@ def read_genomics_matrix(
         files: the source's files in it; features that only some have are missing in the others' samples.
         ledger: is told the fate of each sample, once; cells that are no number are put on record by the place of
             their column and row, and are missing.
+        renaming: of genes to current symbols; default none.
 
     Returns:
         Rows of `tables.GENOMIC_SAMPLES` and their values, transformed.
@@ -60,15 +68,16 @@ def read_genomics_matrix(
             return _layout_of_rows(header, source, name, is_feature)
         return _layout_of_columns(header, source, name)
 
+    renaming = renaming or Renaming()
     parts = []
     for path in track(files, f"reading {name}"):
         place = delivery.relative(path)
         try:
             file = read_numeric(path, source.table, name, layout)
             if source.samples == "rows":
-                parts.append(_in_rows(file, place, source, reader, ledger, name))
+                parts.append(_in_rows(file, place, source, reader, ledger, name, renaming))
             else:
-                parts.append(_in_columns(file, place, source, is_feature, ledger, name))
+                parts.append(_in_columns(file, place, source, is_feature, ledger, name, renaming))
         except UnreadableFileError as error:
             ledger.found()
             ledger.quarantine(place, error.reason_code, error.sentence)
@@ -115,7 +124,13 @@ def _layout_of_columns(header: list[str], source: GenomicsMatrixSource, name: st
 
 
 def _in_rows(  # noqa: PLR0917
-    file: NumericFile, path: str, source: GenomicsMatrixSource, reader: TimeReader, ledger: Ledger, name: str
+    file: NumericFile,
+    path: str,
+    source: GenomicsMatrixSource,
+    reader: TimeReader,
+    ledger: Ledger,
+    name: str,
+    renaming: Renaming,
 ) -> Samples:
     ledger.found(len(file.numbers) + len(file.malformed))
     for number, problem in file.malformed:
@@ -132,7 +147,7 @@ def _in_rows(  # noqa: PLR0917
         (times.is_unreadable, "unreadable_time", "the available time is not in the declared form"),
         (is_undated, "missing_time", "the row does not say when its values could be known"),
     ]
-    matrix = _prepared(samples_in_rows(file, path), source, ledger, name)
+    matrix = _prepared(samples_in_rows(file, path), source, ledger, name, renaming)
     return as_samples(matrix, ids, patients, times.values, problems, ledger)
 
 
@@ -143,6 +158,7 @@ def _in_columns(  # noqa: PLR0917
     is_feature: re.Pattern[str],
     ledger: Ledger,
     name: str,
+    renaming: Renaming,
 ) -> Samples:
     ids = _stripped([file.header[p] for p in file.layout.values])
     ledger.found(len(ids))
@@ -157,13 +173,15 @@ def _in_columns(  # noqa: PLR0917
         (ids == "", "missing_sample_id", "the column names no sample"),
         (is_undated, "missing_time", "the samples carry no time, and are not declared timeless"),
     ]
-    matrix = _prepared(samples_in_columns(file, path, names, is_chosen), source, ledger, name)
+    matrix = _prepared(samples_in_columns(file, path, names, is_chosen), source, ledger, name, renaming)
     no_time = np.full(len(ids), np.datetime64("NaT", "us"))
     return as_samples(matrix, ids, ids, no_time, problems, ledger)
 
 
-def _prepared(matrix: Oriented, source: GenomicsMatrixSource, ledger: Ledger, name: str) -> Oriented:
-    matrix = with_single_features(matrix, ledger)
+def _prepared(
+    matrix: Oriented, source: GenomicsMatrixSource, ledger: Ledger, name: str, renaming: Renaming
+) -> Oriented:
+    matrix = with_single_features(with_current_symbols(matrix, renaming, ledger), ledger)
     return with_log2p1(matrix, name) if source.transform == "log2p1" else matrix
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from clinical_mm.study.base import Column, Name, Settings
+from clinical_mm.study.genomic_features import GeneSymbols, Hotspots, VcfHotspots
 
 Glob = Annotated[str, Field(min_length=1, description="glob pattern, relative to the delivery's folder")]
 
@@ -136,6 +137,15 @@ class GenomicsMatrixSource(_TableSource):
         True, description="measured values that hold at any index time (germline, a biopsy)"
     )
     transform: Literal["none", "log2p1"] = "none"
+    measures: Literal["expression", "copy_number", "methylation", "mutation", "other"] = Field(
+        "other", description="what the values are, for the feature catalogue"
+    )
+    unit: str | None = Field(None, description="of the values, for the feature catalogue: TPM, log2 ratio …")
+    symbols: GeneSymbols = Field(
+        GeneSymbols(normalise=False),
+        description="default: features keep their names, since those of a matrix may be no genes; `symbols: {}` "
+        "normalises",
+    )
 
 
 class GenomicsMafSource(_TableSource):
@@ -150,6 +160,9 @@ class GenomicsMafSource(_TableSource):
         None,
         description="text file of all sequenced sample ids: those without a variant are zero, not missing",
     )
+    symbols: GeneSymbols = GeneSymbols()
+    hotspots: Hotspots | None = None
+    protein_change: Column = Field("HGVSp_Short", description="with hotspots: the column of protein changes")
     is_timeless: bool = True
 
 
@@ -197,6 +210,8 @@ class GenomicsVcfSource(_Source):
     )
     sites: VcfSites | None = None
     burden: VcfBurden | None = None
+    hotspots: VcfHotspots | None = None
+    symbols: GeneSymbols = GeneSymbols()
     is_passing_only: bool = Field(
         False,
         description="records with a failed FILTER are missing at sites and count in no gene; default: they are used",
@@ -205,8 +220,13 @@ class GenomicsVcfSource(_Source):
 
     @model_validator(mode="after")
     def _has_features(self) -> "GenomicsVcfSource":
-        if self.sites is None and self.burden is None:
-            raise ValueError("names no features: declare sites, burden or both")
+        if self.sites is None and self.burden is None and self.hotspots is None:
+            raise ValueError("names no features: declare sites, burden or hotspots")
+        both = (self.burden, self.hotspots)
+        if len({declared.annotation for declared in both if declared is not None}) > 1:
+            raise ValueError(
+                "burden and hotspots name different annotations: one file is read by one of them"
+            )
         return self
 
 

@@ -87,13 +87,16 @@ class SymbolTable:
         return self._of_date(symbol)
 
     def _of_date(self, symbol: str) -> Resolved:
-        """MARCH1 and MARC1 both became 1-Mar: a date is a gene only where one alone can have been meant."""
-        written = _before_the_spreadsheet(symbol)
-        found = [r for r in map(self.resolve, written) if r.status != UNKNOWN]
-        genes = {r.symbol for r in found}
+        """MARCH1 and MARC1 both became 1-Mar: a date is a gene only where one alone can have been meant.
+
+        Symbols that were official go before aliases here, too: 2-Sep is SEPT2, though another gene is called SEP2.
+        """
+        found = [self.resolve(written) for written in _before_the_spreadsheet(symbol)]
+        official = {r.symbol for r in found if r.status in (APPROVED, PREVIOUS)}
+        genes = official or {r.symbol for r in found if r.status != UNKNOWN}
         if not genes:
             return Resolved(symbol, UNKNOWN)
-        if len(genes) > 1 or any(r.status == AMBIGUOUS for r in found):
+        if len(genes) > 1 or (not official and any(r.status == AMBIGUOUS for r in found)):
             return Resolved(symbol, AMBIGUOUS)
         return Resolved(genes.pop(), DATE)
 

@@ -204,18 +204,27 @@ class Renaming:
         return cls(load_symbols(name, path), re.compile(symbols.gene))
 
     def current(self, feature: str) -> str:
-        """A feature's name with the current symbol in it."""
-        if self.table is None:
+        """A feature's name with the current symbol in it; it is recorded as seen."""
+        if feature in self.seen:
+            return self.seen[feature].symbol
+        resolved = self._resolve(feature)
+        if resolved is None:
             return feature
-        if feature not in self.seen:
-            found = self.gene.search(feature)
-            if found is None or not found[1]:
-                return feature
-            resolved = self.table.resolve(found[1])
-            start, end = found.span(1)
-            name = f"{feature[:start]}{resolved.symbol}{feature[end:]}"
-            self.seen[feature] = Resolved(name, resolved.status)
-        return self.seen[feature].symbol
+        self.seen[feature] = resolved
+        return resolved.symbol
+
+    def would_become(self, feature: str) -> str:
+        """As `current`, without a record."""
+        resolved = self._resolve(feature)
+        return feature if resolved is None else resolved.symbol
+
+    def _resolve(self, feature: str) -> Resolved | None:
+        found = None if self.table is None else self.gene.search(feature)
+        if self.table is None or found is None or not found[1]:
+            return None
+        resolved = self.table.resolve(found[1])
+        start, end = found.span(1)
+        return Resolved(f"{feature[:start]}{resolved.symbol}{feature[end:]}", resolved.status)
 
     def all_written(self, genes: Iterable[str]) -> tuple[str, ...]:
         """Genes with every other symbol that would be renamed to the same: what to look for in a file."""

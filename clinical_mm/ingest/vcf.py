@@ -55,6 +55,7 @@ def read_genomics_vcf(  # noqa: PLR0917 - what all readers take, the sites, and 
             reads files does not start.
     """
     renaming = renaming or Renaming()
+    has_genes = source.burden is not None and bool(source.burden.genes)
     parts = []
     files = [path for path in files if path.suffix.lower() not in {".tbi", ".csi"}]
     for path in track(files, f"reading {name}"):
@@ -67,7 +68,11 @@ def read_genomics_vcf(  # noqa: PLR0917 - what all readers take, the sites, and 
                 ledger.found()
                 ledger.quarantine(place, answer.reason_code, answer.sentence)
             case Genotypes():
-                parts.append(_samples(_renamed(answer, renaming), sites, place, source, ledger, name))
+                parts.append(
+                    _samples(
+                        _renamed(answer, renaming, is_listed=has_genes), sites, place, source, ledger, name
+                    )
+                )
     together = joined(parts)
     features = [*sites.names, *sorted(set(together.features) - set(sites.names))]
     samples, hashes = settle_samples(_arranged(together, features), ledger)
@@ -104,15 +109,22 @@ def _burden(source: GenomicsVcfSource, renaming: Renaming) -> Burden | None:
     )
 
 
-def _renamed(answer: Genotypes, renaming: Renaming) -> Genotypes:
-    """The same with counts under current symbols; those of one gene are added; a hotspot is there or not."""
+def _renamed(answer: Genotypes, renaming: Renaming, *, is_listed: bool) -> Genotypes:
+    """The same with counts under current symbols; those of one gene are added; a hotspot is there or not.
+
+    Where the study lists its genes, each was looked for under all its symbols, and those that nobody carries are none.
+    """
     counts = np.frombuffer(answer.counts, dtype=np.float32).reshape(len(answer.samples), len(answer.counted))
     summed: dict[str, np.ndarray] = {}
     for place, feature in enumerate(answer.counted):
+        column = counts[:, place]
+        if feature.startswith(HOTSPOT):
+            summed[feature] = np.minimum(column, 1)
+            continue
         gene, _, group = feature.rpartition(":")
-        is_hotspot = feature.startswith(HOTSPOT)
-        name = feature if is_hotspot else f"{renaming.current(gene)}:{group}"
-        column = np.minimum(counts[:, place], 1) if is_hotspot else counts[:, place]
+        if is_listed and not column.any() and renaming.would_become(gene) != gene:
+            continue
+        name = f"{renaming.current(gene)}:{group}"
         summed[name] = summed[name] + column if name in summed else column
     names = tuple(sorted(summed))
     values = np.stack([summed[n] for n in names], axis=1).tobytes() if names else b""

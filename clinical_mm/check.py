@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clinical_mm.errors import DeliveryError, EncoderError, StoreError
+from clinical_mm.ingest.catalogue import GenomicSource
 from clinical_mm.ingest.delimited import read_delimited
 from clinical_mm.ingest.delivery import (
     Delivery,
@@ -20,6 +21,7 @@ from clinical_mm.ingest.delivery import (
     find_deliveries,
     is_complete,
 )
+from clinical_mm.ingest.gene_symbols import load_symbols
 from clinical_mm.ingest.omop import NOTE_COLUMNS, note_header
 from clinical_mm.ingest.opening import UnreadableFileError, known_encoding
 from clinical_mm.ingest.sites import load_sites
@@ -67,6 +69,7 @@ def check_study(path: Path, now_s: float) -> StageSummary:
     counts = _sources(file, deliveries, problems)
     problems += _times_and_patterns(file)
     problems += _sites(file)
+    problems += _symbols(file)
     problems += _crosswalks(file, deliveries)
     problems += _weights(file)
     problems += _encoders(file, _store(file, problems))
@@ -182,8 +185,15 @@ def _declared_columns(source: Source) -> list[str]:
             wanted = [source.patient_id, *(v.column or name for name, v in source.variables.items()), time]
         case GenomicsMafSource():
             wanted = [source.sample_id, source.gene, source.classification]
+            wanted += [source.protein_change] if source.hotspots is not None else []
         case GenomicsMatrixSource():
-            wanted = [source.sample_id, source.patient_id, source.available_time]
+            wanted = [
+                source.sample_id,
+                source.patient_id,
+                source.available_time,
+                source.feature,
+                source.value,
+            ]
         case _:
             pass  # DICOM, FHIR and VCF name their elements themselves
     return list(dict.fromkeys(column for column in wanted if column is not None))
@@ -218,6 +228,16 @@ def _sites(file: StudyFile) -> Iterator[Problem]:
                 load_sites(name, source.sites, file.study.resolve_path(source.sites.path))
             except DeliveryError as error:
                 yield (("sources", name, "sites", "path"), str(error))
+
+
+def _symbols(file: StudyFile) -> Iterator[Problem]:
+    """Tables of gene symbols that are not there, or are none."""
+    for name, source in file.study.sources.items():
+        if isinstance(source, GenomicSource) and source.symbols.path is not None:
+            try:
+                load_symbols(name, file.study.resolve_path(source.symbols.path))
+            except DeliveryError as error:
+                yield (("sources", name, "symbols", "path"), str(error))
 
 
 def _crosswalks(file: StudyFile, deliveries: list[Delivery]) -> Iterator[Problem]:

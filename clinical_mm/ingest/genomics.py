@@ -13,6 +13,7 @@ from clinical_mm.errors import DeliveryError
 from clinical_mm.ingest.delivery import Delivery
 from clinical_mm.ingest.gene_symbols import Renaming
 from clinical_mm.ingest.ledger import Ledger
+from clinical_mm.ingest.long_matrix import read_long
 from clinical_mm.ingest.numeric_files import Layout, NumericFile, read_numeric
 from clinical_mm.ingest.opening import UnreadableFileError
 from clinical_mm.ingest.oriented import (
@@ -21,6 +22,7 @@ from clinical_mm.ingest.oriented import (
     samples_in_columns,
     samples_in_rows,
     with_current_symbols,
+    with_features,
     with_log2p1,
     with_single_features,
 )
@@ -72,6 +74,11 @@ def read_genomics_matrix(  # noqa: PLR0917 - what all readers take, and the rena
     parts = []
     for path in track(files, f"reading {name}"):
         place = delivery.relative(path)
+        if source.samples == "long":
+            parts += _long(
+                read_long(name, source, delivery, path, ledger), source, is_feature, ledger, name, renaming
+            )
+            continue
         try:
             file = read_numeric(path, source.table, name, layout)
             if source.samples == "rows":
@@ -176,6 +183,27 @@ def _in_columns(  # noqa: PLR0917
     matrix = _prepared(samples_in_columns(file, path, names, is_chosen), source, ledger, name, renaming)
     no_time = np.full(len(ids), np.datetime64("NaT", "us"))
     return as_samples(matrix, ids, ids, no_time, problems, ledger)
+
+
+def _long(  # noqa: PLR0917
+    read: tuple[Oriented, np.ndarray] | None,
+    source: GenomicsMatrixSource,
+    is_feature: re.Pattern[str],
+    ledger: Ledger,
+    name: str,
+    renaming: Renaming,
+) -> list[Samples]:
+    if read is None:
+        return []
+    matrix, ids = read
+    is_chosen = np.array(
+        [is_feature.search(f) is not None and f not in source.excluded for f in matrix.features], dtype=bool
+    )
+    matrix = _prepared(with_features(matrix, is_chosen), source, ledger, name, renaming)
+    is_undated = np.full(len(ids), not source.is_timeless)
+    problems = [(is_undated, "missing_time", "the samples carry no time, and are not declared timeless")]
+    no_time = np.full(len(ids), np.datetime64("NaT", "us"))
+    return [as_samples(matrix, ids, ids, no_time, problems, ledger)]
 
 
 def _prepared(

@@ -14,8 +14,9 @@ from clinical_mm.ingest.delivery import Delivery, files_of_pattern
 from clinical_mm.ingest.gene_symbols import Renaming
 from clinical_mm.ingest.hotspots import HotspotList
 from clinical_mm.ingest.ledger import Ledger
-from clinical_mm.ingest.opening import UnreadableFileError, open_text
+from clinical_mm.ingest.opening import UnreadableFileError
 from clinical_mm.ingest.samples import GenomicTables, Samples, content_hashes, genomic_tables
+from clinical_mm.ingest.sequenced import sequenced_samples
 from clinical_mm.ingest.tabular import Rows, read_rows
 from clinical_mm.study.genomic_features import Hotspots
 from clinical_mm.study.sources import GenomicsMafSource
@@ -78,7 +79,7 @@ def _without_duplicates(rows: Rows, ledger: Ledger) -> Rows:
 
 
 def _sequenced(name: str, source: GenomicsMafSource, delivery: Delivery, files: list[Path]) -> dict[str, str]:
-    """Where each sequenced sample was listed, by its id: the first field of every line, but for the header."""
+    """Where each sequenced sample was listed, by its id."""
     listed: dict[str, str] = {}
     lists = files_of_pattern(delivery, source.sequenced) if source.sequenced else []
     if source.sequenced and files and not lists:
@@ -88,11 +89,8 @@ def _sequenced(name: str, source: GenomicsMafSource, delivery: Delivery, files: 
         )
     for path in lists:
         try:
-            with open_text(path, source.table.encoding, name) as stream:
-                for number, line in enumerate(stream, start=1):
-                    sample = line.rstrip("\r\n").split("\t")[0].strip().strip('"')
-                    if sample and sample != source.sample_id and not sample.startswith("#"):
-                        listed.setdefault(sample, f"{delivery.relative(path)}#line {number}")
+            for sample, number in sequenced_samples(path, source.table.encoding, name, source.sample_id):
+                listed.setdefault(sample, f"{delivery.relative(path)}#line {number}")
         except UnreadableFileError as error:
             raise DeliveryError(
                 f"source {name}: the list of sequenced samples cannot be read ({error.sentence}): without it, "

@@ -92,7 +92,7 @@ def with_single_features(matrix: Oriented, ledger: Ledger) -> Oriented:
             sentence = "the feature stands several times with different values, and is missing"
             locator = matrix.locator(matrix.feature_places[place])
             ledger.quarantine_cell(locator, "conflicting_records", sentence)
-    return _with_features(matrix, keep)
+    return with_features(matrix, keep)
 
 
 def with_current_symbols(matrix: Oriented, renaming: Renaming, ledger: Ledger) -> Oriented:
@@ -112,10 +112,10 @@ def with_current_symbols(matrix: Oriented, renaming: Renaming, ledger: Ledger) -
             "the feature is another symbol of a gene that stands under its current one, and is left out"
         )
         ledger.quarantine_cell(matrix.locator(matrix.feature_places[place]), "other_symbol_of_gene", sentence)
-    return _with_features(replace(matrix, features=features), keep)
+    return with_features(replace(matrix, features=features), keep)
 
 
-def _with_features(matrix: Oriented, keep: np.ndarray) -> Oriented:
+def with_features(matrix: Oriented, keep: np.ndarray) -> Oriented:
     """The features of a mask [f]."""
     new_place = np.cumsum(keep) - 1
     bad = matrix.bad[keep[matrix.bad[:, 1]]]

@@ -122,14 +122,18 @@ class GenomicsMatrixSource(_TableSource):
     """A numeric matrix: expression, copy number, methylation, or indicators."""
 
     kind: Literal["genomics_matrix"]
-    samples: Literal["rows", "columns"]
+    samples: Literal["rows", "columns", "long"] = Field(
+        description="where samples lie; long: a row a sample and feature"
+    )
     sample_id: Column | None = Field(
         None,
-        description="samples in rows: the column that names the sample; in columns: that names the feature",
+        description="samples in rows or long: the column that names the sample; in columns: that names the feature",
     )
     patient_id: Column | None = Field(
         None, description="samples in rows: the patient; default: the sample's id"
     )
+    feature: Column | None = Field(None, description="long: the column that names the feature")
+    value: Column | None = Field(None, description="long: the column of values")
     features: str = Field(".*", description="regular expression: the columns (or rows) that are features")
     excluded: tuple[Column, ...] = Field((), description="columns that are no features, whatever matches")
     available_time: Column | None = None
@@ -147,6 +151,17 @@ class GenomicsMatrixSource(_TableSource):
         "normalises",
     )
 
+    @model_validator(mode="after")
+    def _long_names_its_columns(self) -> "GenomicsMatrixSource":
+        named = (self.sample_id, self.feature, self.value)
+        if self.samples == "long" and None in named:
+            raise ValueError("samples: long needs the columns sample_id, feature and value")
+        if self.samples != "long" and (self.feature, self.value) != (None, None):
+            raise ValueError("feature and value are for samples: long")
+        if self.samples == "long" and (self.available_time is not None or self.patient_id is not None):
+            raise ValueError("samples: long takes no available_time and no patient_id")
+        return self
+
 
 class GenomicsMafSource(_TableSource):
     """Somatic mutations in MAF; every gene becomes the number of its non-silent variants in a sample."""
@@ -158,7 +173,8 @@ class GenomicsMafSource(_TableSource):
     silent: tuple[str, ...] = ("Silent", "Intron", "3'UTR", "5'UTR", "3'Flank", "5'Flank", "IGR", "RNA")
     sequenced: Glob | None = Field(
         None,
-        description="text file of all sequenced sample ids: those without a variant are zero, not missing",
+        description="all sequenced sample ids, one a line, or cBioPortal's case list or matrix of gene panels: those "
+        "without a variant are zero, not missing",
     )
     symbols: GeneSymbols = GeneSymbols()
     hotspots: Hotspots | None = None

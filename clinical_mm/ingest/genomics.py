@@ -11,6 +11,7 @@ import numpy as np
 
 from clinical_mm.errors import DeliveryError
 from clinical_mm.ingest.delivery import Delivery
+from clinical_mm.ingest.gene_sets import with_gene_sets
 from clinical_mm.ingest.gene_symbols import Renaming
 from clinical_mm.ingest.ledger import Ledger
 from clinical_mm.ingest.long_matrix import read_long
@@ -40,6 +41,7 @@ def read_genomics_matrix(  # noqa: PLR0917 - what all readers take, and the rena
     files: list[Path],
     ledger: Ledger,
     renaming: Renaming | None = None,
+    gene_sets: dict[str, tuple[str, ...]] | None = None,
 ) -> GenomicTables:
     """Read the samples of a source of kind `genomics_matrix`.
 
@@ -51,6 +53,7 @@ def read_genomics_matrix(  # noqa: PLR0917 - what all readers take, and the rena
         ledger: is told the fate of each sample, once; cells that are no number are put on record by the place of
             their column and row, and are missing.
         renaming: of genes to current symbols; default none.
+        gene_sets: genes by set, where `source.gene_sets` names them.
 
     Returns:
         Rows of `tables.GENOMIC_SAMPLES` and their values, transformed.
@@ -89,6 +92,8 @@ def read_genomics_matrix(  # noqa: PLR0917 - what all readers take, and the rena
             ledger.found()
             ledger.quarantine(place, error.reason_code, error.sentence)
     samples, hashes = settle_samples(joined(parts), ledger)
+    if source.gene_sets is not None and gene_sets is not None:
+        samples = with_gene_sets(samples, gene_sets, source.gene_sets.minimum, renaming)
     return genomic_tables(name, delivery.name, samples, hashes)
 
 

@@ -17,6 +17,7 @@ from clinical_mm.ingest.ledger import Ledger
 from clinical_mm.ingest.opening import UnreadableFileError
 from clinical_mm.ingest.samples import GenomicTables, Samples, content_hashes, genomic_tables
 from clinical_mm.ingest.sequenced import sequenced_samples
+from clinical_mm.ingest.spectra import SignatureTable, spectra, substitution
 from clinical_mm.ingest.tabular import Rows, read_rows
 from clinical_mm.study.genomic_features import Hotspots
 from clinical_mm.study.sources import GenomicsMafSource
@@ -29,6 +30,7 @@ def read_genomics_maf(  # noqa: PLR0917 - what all readers take, and the renamin
     files: list[Path],
     ledger: Ledger,
     renaming: Renaming | None = None,
+    signatures: SignatureTable | None = None,
 ) -> GenomicTables:
     """Read the variants of a source of kind `genomics_maf`.
 
@@ -39,6 +41,7 @@ def read_genomics_maf(  # noqa: PLR0917 - what all readers take, and the renamin
         files: the source's files in it; lines that begin with `#` are skipped where `table.comment` names no other.
         ledger: is told the fate of each row, once.
         renaming: of genes to current symbols, default none; the variants of two symbols of one gene add up.
+        signatures: to which exposures are fitted, where `source.spectrum` names them.
 
     Returns:
         Rows of `tables.GENOMIC_SAMPLES`, one a sample that has a variant or stands in the list of sequenced samples,
@@ -51,6 +54,9 @@ def read_genomics_maf(  # noqa: PLR0917 - what all readers take, and the renamin
     columns = {"sample": source.sample_id, "gene": source.gene, "classification": source.classification}
     if source.hotspots is not None:
         columns["change"] = source.protein_change
+    if source.spectrum is not None:
+        of_spectrum = {"reference": source.spectrum.reference, "alternate": source.spectrum.alternate}
+        columns |= of_spectrum | ({"context": source.spectrum.context} if source.spectrum.context else {})
     rows = read_rows(name, table, columns, delivery, files, ledger, has_digest=True)
     ids = rows.text("sample")
     rows = rows.set_aside(ids == "", ledger, "missing_sample_id", "the row names no sample")
@@ -65,7 +71,7 @@ def read_genomics_maf(  # noqa: PLR0917 - what all readers take, and the renamin
     rows = _without_duplicates(rows, ledger)
     ledger.accept(len(rows))
     sequenced = _sequenced(name, source, delivery, files) if source.is_timeless else {}
-    samples = _counted(rows, sequenced, source, renaming or Renaming())
+    samples = _counted(rows, sequenced, source, renaming or Renaming(), signatures)
     return genomic_tables(name, delivery.name, samples, content_hashes(samples))
 
 
@@ -99,7 +105,13 @@ def _sequenced(name: str, source: GenomicsMafSource, delivery: Delivery, files: 
     return listed
 
 
-def _counted(rows: Rows, sequenced: dict[str, str], source: GenomicsMafSource, renaming: Renaming) -> Samples:
+def _counted(
+    rows: Rows,
+    sequenced: dict[str, str],
+    source: GenomicsMafSource,
+    renaming: Renaming,
+    signatures: SignatureTable | None,
+) -> Samples:
     found, written = rows.text("sample"), rows.text("gene")
     genes = np.array([renaming.current(gene) for gene in written], dtype=object)
     is_counted = ~np.isin(rows.text("classification"), source.silent)
@@ -115,9 +127,19 @@ def _counted(rows: Rows, sequenced: dict[str, str], source: GenomicsMafSource, r
     if source.hotspots is not None:
         present = _hotspots(rows, ids, source.hotspots, renaming)
         features, values = [*features, *present.columns], np.concatenate([values, present.to_numpy()], axis=1)
+    if source.spectrum is not None:
+        substitutions = _substitutions(rows, has_context=source.spectrum.context is not None)
+        counted = spectra(ids, found, substitutions, source.spectrum, signatures)
+        features, values = [*features, *counted.columns], np.concatenate([values, counted.to_numpy()], axis=1)
     no_time = np.full(len(ids), np.datetime64("NaT", "us"))
     locators = np.array([where[i] for i in ids], dtype=object)
     return Samples(locators, ids, ids, no_time, features, values, absent_feature=0.0)
+
+
+def _substitutions(rows: Rows, *, has_context: bool) -> list[tuple[str, str | None] | None]:
+    contexts = rows.text("context") if has_context else [None] * len(rows)
+    cells = zip(rows.text("reference"), rows.text("alternate"), contexts, strict=True)
+    return [substitution(*variant) for variant in cells]
 
 
 def _hotspots(rows: Rows, ids: np.ndarray, hotspots: Hotspots, renaming: Renaming) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from clinical_mm.ingest.catalogue import GenomicSource, catalogue_summary, featu
 from clinical_mm.ingest.clinical import read_clinical
 from clinical_mm.ingest.delivery import Delivery, delivery_fingerprint, matching_files
 from clinical_mm.ingest.fhir import read_notes_fhir
+from clinical_mm.ingest.gene_sets import load_gene_sets
 from clinical_mm.ingest.gene_symbols import SHIPPED, Renaming
 from clinical_mm.ingest.genomics import read_genomics_matrix
 from clinical_mm.ingest.ledger import Ledger, is_conserved
@@ -27,8 +28,9 @@ from clinical_mm.ingest.notes import read_notes_table
 from clinical_mm.ingest.notes_files import read_notes_files
 from clinical_mm.ingest.notes_omop import read_notes_omop
 from clinical_mm.ingest.outcomes import read_outcomes
-from clinical_mm.ingest.samples import write_values
+from clinical_mm.ingest.samples import GenomicTables, write_values
 from clinical_mm.ingest.sites import SiteTable, load_sites
+from clinical_mm.ingest.spectra import load_signatures
 from clinical_mm.ingest.vcf import read_genomics_vcf
 from clinical_mm.store import (
     Store,
@@ -44,6 +46,7 @@ from clinical_mm.study.sources import (
     STAGES,
     ClinicalSource,
     DicomSource,
+    GenomicsMafSource,
     GenomicsMatrixSource,
     GenomicsVcfSource,
     NotesFhirSource,
@@ -162,6 +165,7 @@ def _fingerprint(study: Study, delivery: Delivery, stage: str) -> str:
             parts.append([name, table.names, [str(site) for site in table.sites]])
         if isinstance(source, GenomicSource) and source.symbols.normalise:
             parts.append([name, file_hash(_symbols_path(source, study) or SHIPPED)])
+        parts += [[name, file_hash(path)] for path in _files_of_features(source, study) if path.is_file()]
     return content_hash(*parts)
 
 
@@ -173,6 +177,16 @@ def _sites(name: str, source: GenomicsVcfSource, study: Study) -> SiteTable:
 
 def _symbols_path(source: GenomicSource, study: Study) -> Path | None:
     return None if source.symbols.path is None else study.resolve_path(source.symbols.path)
+
+
+def _files_of_features(source: Source, study: Study) -> list[Path]:
+    """Files beside the study that decide a source's features: gene sets and signatures."""
+    named = []
+    if isinstance(source, GenomicsMatrixSource) and source.gene_sets is not None:
+        named.append(source.gene_sets.path)
+    if isinstance(source, GenomicsMafSource) and source.spectrum is not None and source.spectrum.signatures:
+        named.append(source.spectrum.signatures)
+    return [study.resolve_path(path) for path in named]
 
 
 def _standing(folder: Path, fingerprint: str) -> Path | None:
@@ -200,16 +214,34 @@ def _read(name: str, study: Study, delivery: Delivery, store: Store) -> _Read:
     files = matching_files(delivery, source)
     if isinstance(source, GenomicSource):
         renaming = Renaming.of(name, source.symbols, _symbols_path(source, study))
-        if isinstance(source, GenomicsMatrixSource):
-            genomic = read_genomics_matrix(name, source, delivery, files, ledger, renaming)
-        elif isinstance(source, GenomicsVcfSource):
-            sites = _sites(name, source, study)
-            genomic = read_genomics_vcf(name, source, sites, delivery, files, ledger, renaming=renaming)
-        else:
-            genomic = read_genomics_maf(name, source, delivery, files, ledger, renaming)
+        genomic = _read_genomic(name, source, study, delivery, files, ledger, renaming)
         features = feature_catalogue(name, source, delivery.name, genomic, renaming)
         return _Read(genomic.samples, ledger, genomic.values, features)
     return _Read(_reader(source, store)(name, source, delivery, files, ledger), ledger)
+
+
+def _read_genomic(  # noqa: PLR0917
+    name: str,
+    source: GenomicSource,
+    study: Study,
+    delivery: Delivery,
+    files: list[Path],
+    ledger: Ledger,
+    renaming: Renaming,
+) -> GenomicTables:
+    if isinstance(source, GenomicsMatrixSource):
+        sets = None
+        if source.gene_sets is not None:
+            sets = load_gene_sets(name, source.gene_sets.path, study.resolve_path(source.gene_sets.path))
+        return read_genomics_matrix(name, source, delivery, files, ledger, renaming, sets)
+    if isinstance(source, GenomicsVcfSource):
+        sites = _sites(name, source, study)
+        return read_genomics_vcf(name, source, sites, delivery, files, ledger, renaming=renaming)
+    signatures = None
+    if source.spectrum is not None and source.spectrum.signatures is not None:
+        declared = source.spectrum.signatures
+        signatures = load_signatures(name, declared, study.resolve_path(declared))
+    return read_genomics_maf(name, source, delivery, files, ledger, renaming, signatures)
 
 
 def _reader(source: Source, store: Store) -> Callable[..., pd.DataFrame]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from clinical_mm.study.base import Pattern, Settings
+from clinical_mm.study.base import Column, Pattern, Settings
 
 _CHANGE = re.compile(r"\S+\s+(?:p\.)?\(?(?:[A-Z]|[A-Z][a-z]{2})\d+\S*")
 """A gene, and a protein change that begins with a residue and its place."""
@@ -65,3 +65,34 @@ class VcfHotspots(Hotspots):
     """The same of a VCF, whose annotation must hold protein changes (HGVSp of VEP, HGVS.p of SnpEff)."""
 
     annotation: Literal["CSQ", "ANN"] = Field(description="INFO field: CSQ of VEP, ANN of SnpEff")
+
+
+class Spectrum(Settings):
+    """Single-base substitutions of a MAF by class (`spectrum:C>T`), silent ones included."""
+
+    reference: Column = "Reference_Allele"
+    alternate: Column = "Tumor_Seq_Allele2"
+    context: Column | None = Field(
+        None,
+        description="column of the bases around a variant, an odd number with its reference in the middle (CONTEXT, "
+        "Ref_Tri): the 96 types are counted, too",
+    )
+    signatures: str | None = Field(
+        None,
+        min_length=1,
+        description="TSV of COSMIC's form (Type, then one column a signature), relative to the study file: exposures "
+        "by non-negative least squares, `signature:SBS1`; needs context",
+    )
+
+    @model_validator(mode="after")
+    def _signatures_need_contexts(self) -> "Spectrum":
+        if self.signatures is not None and self.context is None:
+            raise ValueError("signatures are of the 96 types: name the column of the context")
+        return self
+
+
+class GeneSets(Settings):
+    """Scores of gene sets within each sample (`gene_set:NAME`), the same for a patient alone as in a cohort."""
+
+    path: str = Field(min_length=1, description="GMT file, relative to the study file")
+    minimum: int = Field(5, ge=1, description="genes of a set that a sample must have measured")

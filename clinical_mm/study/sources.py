@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from clinical_mm.study.base import Column, Name, Settings
-from clinical_mm.study.genomic_features import GeneSymbols, Hotspots, VcfHotspots
+from clinical_mm.study.genomic_features import GeneSets, GeneSymbols, Hotspots, Spectrum, VcfHotspots
 
 Glob = Annotated[str, Field(min_length=1, description="glob pattern, relative to the delivery's folder")]
 
@@ -150,6 +150,7 @@ class GenomicsMatrixSource(_TableSource):
         description="default: features keep their names, since those of a matrix may be no genes; `symbols: {}` "
         "normalises",
     )
+    gene_sets: GeneSets | None = None
 
     @model_validator(mode="after")
     def _long_names_its_columns(self) -> "GenomicsMatrixSource":
@@ -178,6 +179,7 @@ class GenomicsMafSource(_TableSource):
     )
     symbols: GeneSymbols = GeneSymbols()
     hotspots: Hotspots | None = None
+    spectrum: Spectrum | None = None
     protein_change: Column = Field("HGVSp_Short", description="with hotspots: the column of protein changes")
     is_timeless: bool = True
 

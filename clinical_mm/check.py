@@ -24,6 +24,7 @@ from clinical_mm.ingest.delivery import (
 )
 from clinical_mm.ingest.gene_sets import load_gene_sets
 from clinical_mm.ingest.gene_symbols import load_symbols
+from clinical_mm.ingest.maf import maf_table
 from clinical_mm.ingest.omop import NOTE_COLUMNS, note_header
 from clinical_mm.ingest.opening import UnreadableFileError, known_encoding
 from clinical_mm.ingest.sites import load_sites
@@ -163,6 +164,8 @@ def _missing_columns(name: str, source: Source, path: Path) -> Iterator[str]:
 def _source_header(name: str, source: Source, path: Path) -> list[str]:
     if isinstance(source, NotesOmopSource):
         return note_header(path, name)
+    if isinstance(source, GenomicsMafSource):
+        return _header(name, path, maf_table(source))
     return _header(name, path, source.table)  # type: ignore[union-attr]  # DICOM, FHIR and VCF declare no column
 
 

@@ -20,7 +20,7 @@ from clinical_mm.ingest.sequenced import sequenced_samples
 from clinical_mm.ingest.spectra import SignatureTable, spectra, substitution
 from clinical_mm.ingest.tabular import Rows, read_rows
 from clinical_mm.study.genomic_features import Hotspots
-from clinical_mm.study.sources import GenomicsMafSource
+from clinical_mm.study.sources import GenomicsMafSource, TableFormat
 
 
 def read_genomics_maf(  # noqa: PLR0917 - what all readers take, and the renaming
@@ -50,14 +50,13 @@ def read_genomics_maf(  # noqa: PLR0917 - what all readers take, and the renamin
     Raises:
         DeliveryError: a column is missing, or the declared list of sequenced samples is missing or cannot be read.
     """
-    table = source.table if source.table.comment else source.table.model_copy(update={"comment": "#"})
     columns = {"sample": source.sample_id, "gene": source.gene, "classification": source.classification}
     if source.hotspots is not None:
         columns["change"] = source.protein_change
     if source.spectrum is not None:
         of_spectrum = {"reference": source.spectrum.reference, "alternate": source.spectrum.alternate}
         columns |= of_spectrum | ({"context": source.spectrum.context} if source.spectrum.context else {})
-    rows = read_rows(name, table, columns, delivery, files, ledger, has_digest=True)
+    rows = read_rows(name, maf_table(source), columns, delivery, files, ledger, has_digest=True)
     ids = rows.text("sample")
     rows = rows.set_aside(ids == "", ledger, "missing_sample_id", "the row names no sample")
     is_incomplete = (rows.text("gene") == "") | (rows.text("classification") == "")
@@ -73,6 +72,11 @@ def read_genomics_maf(  # noqa: PLR0917 - what all readers take, and the renamin
     sequenced = _sequenced(name, source, delivery, files) if source.is_timeless else {}
     samples = _counted(rows, sequenced, source, renaming or Renaming(), signatures)
     return genomic_tables(name, delivery.name, samples, content_hashes(samples))
+
+
+def maf_table(source: GenomicsMafSource) -> TableFormat:
+    """How the files of a source are written: lines that begin with `#` are skipped where it names no other sign."""
+    return source.table if source.table.comment else source.table.model_copy(update={"comment": "#"})
 
 
 def _without_duplicates(rows: Rows, ledger: Ledger) -> Rows:

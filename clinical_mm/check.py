@@ -5,7 +5,8 @@ the columns that are declared. No record is read, and all that is wrong is said 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clinical_mm.errors import DeliveryError, EncoderError, StoreError
+from clinical_mm.ingest.catalogue import GenomicSource
 from clinical_mm.ingest.delimited import read_delimited
 from clinical_mm.ingest.delivery import (
     Delivery,
@@ -20,9 +22,13 @@ from clinical_mm.ingest.delivery import (
     find_deliveries,
     is_complete,
 )
+from clinical_mm.ingest.gene_sets import load_gene_sets
+from clinical_mm.ingest.gene_symbols import load_symbols
+from clinical_mm.ingest.maf import maf_table
 from clinical_mm.ingest.omop import NOTE_COLUMNS, note_header
 from clinical_mm.ingest.opening import UnreadableFileError, known_encoding
 from clinical_mm.ingest.sites import load_sites
+from clinical_mm.ingest.spectra import load_signatures
 from clinical_mm.ingest.tabular import is_parquet, place_of
 from clinical_mm.ingest.times import TimeReader
 from clinical_mm.ingest.variables import columns_of
@@ -69,6 +75,7 @@ def check_study(path: Path, now_s: float) -> StageSummary:
     counts = _sources(file, deliveries, problems)
     problems += _times_and_patterns(file)
     problems += _sites(file)
+    problems += _genomic_tables(file)
     problems += _crosswalks(file, deliveries)
     problems += _weights(file)
     problems += _encoders(file, _store(file, problems))
@@ -161,6 +168,8 @@ def _missing_columns(name: str, source: Source, path: Path) -> Iterator[str]:
 def _source_header(name: str, source: Source, path: Path) -> list[str]:
     if isinstance(source, NotesOmopSource):
         return note_header(path, name)
+    if isinstance(source, GenomicsMafSource):
+        return _header(name, path, maf_table(source))
     return _header(name, path, source.table)  # type: ignore[union-attr]  # DICOM, FHIR and VCF declare no column
 
 
@@ -190,8 +199,17 @@ def _declared_columns(source: Source) -> list[str]:
                 wanted += columns_of(source.variables).values()
         case GenomicsMafSource():
             wanted = [source.sample_id, source.gene, source.classification]
+            wanted += [source.protein_change] if source.hotspots is not None else []
+            if source.spectrum is not None:
+                wanted += [source.spectrum.reference, source.spectrum.alternate, source.spectrum.context]
         case GenomicsMatrixSource():
-            wanted = [source.sample_id, source.patient_id, source.available_time]
+            wanted = [
+                source.sample_id,
+                source.patient_id,
+                source.available_time,
+                source.feature,
+                source.value,
+            ]
         case _:
             pass  # DICOM, FHIR and VCF name their elements themselves
     return list(dict.fromkeys(column for column in wanted if column is not None))
@@ -226,6 +244,31 @@ def _sites(file: StudyFile) -> Iterator[Problem]:
                 load_sites(name, source.sites, file.study.resolve_path(source.sites.path))
             except DeliveryError as error:
                 yield (("sources", name, "sites", "path"), str(error))
+
+
+def _genomic_tables(file: StudyFile) -> Iterator[Problem]:
+    """Tables of gene symbols and signatures, and gene sets, that are not there, or are none."""
+    for name, source in file.study.sources.items():
+        if not isinstance(source, GenomicSource):
+            continue
+        named: list[tuple[str, str, Callable[[Path], object]]] = []
+        if source.symbols.path is not None:
+            named.append(("symbols", source.symbols.path, partial(load_symbols, name)))
+        if isinstance(source, GenomicsMatrixSource) and source.gene_sets is not None:
+            path = source.gene_sets.path
+            named.append(("gene_sets", path, partial(load_gene_sets, name, path)))
+        if (
+            isinstance(source, GenomicsMafSource)
+            and source.spectrum is not None
+            and source.spectrum.signatures
+        ):
+            path = source.spectrum.signatures
+            named.append(("spectrum", path, partial(load_signatures, name, path)))
+        for option, path, load in named:
+            try:
+                load(file.study.resolve_path(path))
+            except DeliveryError as error:
+                yield (("sources", name, option), str(error))
 
 
 def _crosswalks(file: StudyFile, deliveries: list[Delivery]) -> Iterator[Problem]:

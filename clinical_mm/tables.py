@@ -121,6 +121,25 @@ GENOMIC_SAMPLES = _table(
 """The values lie beside it in `genomics_<source>.parquet`: column `sample_id`, then one float32 column a feature,
 null where it was not measured."""
 
+FEATURES = _table(
+    "features",
+    ("source", "feature"),
+    {
+        "source": _TEXT,
+        "delivery": _TEXT,
+        "feature": _TEXT,  # as in the values file
+        "kind": _TEXT,  # expression, copy_number, burden, hotspot, dosage, spectrum, signature, gene_set …
+        "unit": _TEXT,  # null: the source declares none
+        "transform": _TEXT,
+        "written_as": pa.list_(_TEXT),  # names in the delivered files that became it
+        "symbol_status": _TEXT,  # approved, previous, alias, date, ambiguous, unknown; not_looked_up
+        "n_measured": _COUNT,  # samples
+        "is_zero_where_absent": _FLAG,  # in deliveries whose values have no such column
+    },
+    optional=("unit",),
+)
+"""The catalogue of genomic features, beside the values."""
+
 CLINICAL = _table(
     "clinical",
     ("source", "source_patient_id", "variable", "available_time"),

@@ -4,6 +4,8 @@ An item counts when it became available within the window around the index time;
 exactly 00:00:00 is a date without a time of day: the item may have become available at any moment of that day, so it
 counts as available at the day's end. Timeless items may be read at any index time. Index times stay as they are.
 
+Of several genomic samples the study's rule first sets some aside (`several_samples`).
+
 Of those that may be read, `choose` says which are: `latest`, `first` and `nearest` keep one, or `at_most` of them;
 `all` keeps all, or the `at_most` latest. It chooses within a patient for text and images, within a patient's source
 for genomics, and within a patient's variable for clinical values. The order of preference, timeless items last, is
@@ -14,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from clinical_mm import tables
-from clinical_mm.study.tasks import ImageModality, Task, Window
+from clinical_mm.cohort.several_samples import by_rule
+from clinical_mm.study.tasks import GenomicsModality, ImageModality, Task, Window
 
 _DAY_US = 86_400_000_000
 _TIMELESS = np.iinfo(np.int64).min  # what NaT is as an integer
@@ -40,6 +43,8 @@ def align(candidates: pd.DataFrame, index_times: pd.Series, task: Task, modality
     if task.index_time == "outcomes":
         late = window_reasons(available_us, index_us, settings.window)
         reasons = np.where(reasons == "", late, reasons)
+    if isinstance(settings, GenomicsModality):
+        reasons = by_rule(candidates, reasons, settings)
     order, group, patient = _preference(candidates, available_us, index_us, settings.choose)
     order = order[reasons[order] == ""]  # only what may be read is chosen from
     place = _place_within(group[order])

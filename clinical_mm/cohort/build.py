@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from clinical_mm import tables
+from clinical_mm.cohort import several_samples
 from clinical_mm.cohort.alignment import align
 from clinical_mm.cohort.candidates import candidates, records_flow
 from clinical_mm.cohort.current import counts, current_rows, ingest_fingerprints
@@ -28,18 +29,19 @@ from clinical_mm.study.root import Study
 from clinical_mm.study.tasks import MODALITIES, Task
 from clinical_mm.summary import StageSummary
 
-VERSION = 2
+VERSION = 3
 """Raised when the same inputs give another cohort than before."""
 _LOCK_TIMEOUT_S = 600.0
 _RECORD = "split_record.parquet"
 _SELECTION = {
     *("sources", "window", "choose", "at_most", "note_types", "variables"),
+    *("samples", "normal"),
     *("spatial_dims", "modality", "description", "min_slices", "max_series"),
 }
 """The options of a modality that say what is read; another value of those that say how needs no other cohort."""
 
 _WHEN = ("no_index_time", "after_index", "out_of_window")
-_WHICH = ("not_chosen", "over_limit")
+_WHICH = ("not_chosen", "over_limit", *several_samples.REASONS)
 
 
 @dataclass(frozen=True)

@@ -7,29 +7,41 @@ often they are carried is counted in `vcf_reading`.
 
 from collections.abc import Mapping, Sequence
 
+from clinical_mm.ingest.hotspots import HotspotList
 from clinical_mm.ingest.opening import UnreadableFileError
 
 _CONSEQUENCE = ("Consequence", "Annotation")
 _GENE = ("SYMBOL", "Gene_Name")
+_CHANGE = ("HGVSp", "HGVS.p")
 
 
 class Consequences:
     """Reads the annotations of one file."""
 
     def __init__(
-        self, fields: Sequence[str], classes: Mapping[str, Sequence[str]], genes: Sequence[str]
+        self,
+        fields: Sequence[str],
+        classes: Mapping[str, Sequence[str]],
+        genes: Sequence[str],
+        hotspots: HotspotList | None = None,
     ) -> None:
         """Take the fields in the order in which the header describes them.
 
         Raises:
-            ValueError: they hold no consequence, or no gene.
+            ValueError: they hold no consequence, no gene, or no protein change where hotspots are looked for.
         """
         places = {field: place for place, field in reversed(list(enumerate(fields)))}
         consequence = next((places[f] for f in _CONSEQUENCE if f in places), None)
         gene = next((places[f] for f in _GENE if f in places), None)
         if consequence is None or gene is None:
             raise ValueError("the annotation has no field of consequences, or none of gene symbols")
-        self._consequence, self._gene = consequence, gene
+        change = next((places[f] for f in _CHANGE if f in places), None)
+        if hotspots is not None and change is None:
+            raise ValueError(
+                "the annotation has no field of protein changes (HGVSp, HGVS.p): annotate with them"
+            )
+        self._consequence, self._gene, self._change = consequence, gene, change
+        self._hotspots = hotspots
         self._number, self._allele = places.get("ALLELE_NUM"), places.get("Allele")
         self._classes = {name: frozenset(terms) for name, terms in classes.items()}
         self._genes = frozenset(genes)
@@ -45,7 +57,7 @@ class Consequences:
             alternates: ALT; allele 1 is the first.
 
         Returns:
-            Allele, gene and class; each once, however many transcripts say so.
+            Allele, gene and class; each once, however many transcripts say so. Of a hotspot `hotspot` and its change.
 
         Raises:
             UnreadableFileError: an entry that counts does not say which of several alternate alleles it describes.
@@ -54,6 +66,10 @@ class Consequences:
         for entry in annotation.split(","):
             fields = entry.split("|")
             gene = self._field(fields, self._gene)
+            if self._hotspots is not None and gene in self._hotspots.genes:
+                for feature in self._hotspots.of(gene, self._field(fields, self._change)):
+                    kind, _, change = feature.partition(":")
+                    found.add((self._described(fields, reference, alternates), kind, change))
             if not gene or (self._genes and gene not in self._genes):
                 continue
             terms = set(self._field(fields, self._consequence).split("&"))

@@ -11,7 +11,10 @@ import numpy as np
 
 from clinical_mm.errors import DeliveryError
 from clinical_mm.ingest.delivery import Delivery
+from clinical_mm.ingest.gene_sets import with_gene_sets
+from clinical_mm.ingest.gene_symbols import Renaming
 from clinical_mm.ingest.ledger import Ledger
+from clinical_mm.ingest.long_matrix import read_long
 from clinical_mm.ingest.numeric_files import Layout, NumericFile, read_numeric
 from clinical_mm.ingest.opening import UnreadableFileError
 from clinical_mm.ingest.oriented import (
@@ -19,6 +22,8 @@ from clinical_mm.ingest.oriented import (
     as_samples,
     samples_in_columns,
     samples_in_rows,
+    with_current_symbols,
+    with_features,
     with_log2p1,
     with_single_features,
 )
@@ -29,8 +34,14 @@ from clinical_mm.progress import track
 from clinical_mm.study.sources import GenomicsMatrixSource
 
 
-def read_genomics_matrix(
-    name: str, source: GenomicsMatrixSource, delivery: Delivery, files: list[Path], ledger: Ledger
+def read_genomics_matrix(  # noqa: PLR0917 - what all readers take, and the renaming
+    name: str,
+    source: GenomicsMatrixSource,
+    delivery: Delivery,
+    files: list[Path],
+    ledger: Ledger,
+    renaming: Renaming | None = None,
+    gene_sets: dict[str, tuple[str, ...]] | None = None,
 ) -> GenomicTables:
     """Read the samples of a source of kind `genomics_matrix`.
 
@@ -41,6 +52,8 @@ def read_genomics_matrix(
         files: the source's files in it; features that only some have are missing in the others' samples.
         ledger: is told the fate of each sample, once; cells that are no number are put on record by the place of
             their column and row, and are missing.
+        renaming: of genes to current symbols; default none.
+        gene_sets: genes by set, where `source.gene_sets` names them.
 
     Returns:
         Rows of `tables.GENOMIC_SAMPLES` and their values, transformed.
@@ -60,19 +73,27 @@ def read_genomics_matrix(
             return _layout_of_rows(header, source, name, is_feature)
         return _layout_of_columns(header, source, name)
 
+    renaming = renaming or Renaming()
     parts = []
     for path in track(files, f"reading {name}"):
         place = delivery.relative(path)
+        if source.samples == "long":
+            parts += _long(
+                read_long(name, source, delivery, path, ledger), source, is_feature, ledger, name, renaming
+            )
+            continue
         try:
             file = read_numeric(path, source.table, name, layout)
             if source.samples == "rows":
-                parts.append(_in_rows(file, place, source, reader, ledger, name))
+                parts.append(_in_rows(file, place, source, reader, ledger, name, renaming))
             else:
-                parts.append(_in_columns(file, place, source, is_feature, ledger, name))
+                parts.append(_in_columns(file, place, source, is_feature, ledger, name, renaming))
         except UnreadableFileError as error:
             ledger.found()
             ledger.quarantine(place, error.reason_code, error.sentence)
     samples, hashes = settle_samples(joined(parts), ledger)
+    if source.gene_sets is not None and gene_sets is not None:
+        samples = with_gene_sets(samples, gene_sets, source.gene_sets.minimum, renaming)
     return genomic_tables(name, delivery.name, samples, hashes)
 
 
@@ -115,7 +136,13 @@ def _layout_of_columns(header: list[str], source: GenomicsMatrixSource, name: st
 
 
 def _in_rows(  # noqa: PLR0917
-    file: NumericFile, path: str, source: GenomicsMatrixSource, reader: TimeReader, ledger: Ledger, name: str
+    file: NumericFile,
+    path: str,
+    source: GenomicsMatrixSource,
+    reader: TimeReader,
+    ledger: Ledger,
+    name: str,
+    renaming: Renaming,
 ) -> Samples:
     ledger.found(len(file.numbers) + len(file.malformed))
     for number, problem in file.malformed:
@@ -132,7 +159,7 @@ def _in_rows(  # noqa: PLR0917
         (times.is_unreadable, "unreadable_time", "the available time is not in the declared form"),
         (is_undated, "missing_time", "the row does not say when its values could be known"),
     ]
-    matrix = _prepared(samples_in_rows(file, path), source, ledger, name)
+    matrix = _prepared(samples_in_rows(file, path), source, ledger, name, renaming)
     return as_samples(matrix, ids, patients, times.values, problems, ledger)
 
 
@@ -143,6 +170,7 @@ def _in_columns(  # noqa: PLR0917
     is_feature: re.Pattern[str],
     ledger: Ledger,
     name: str,
+    renaming: Renaming,
 ) -> Samples:
     ids = _stripped([file.header[p] for p in file.layout.values])
     ledger.found(len(ids))
@@ -157,13 +185,36 @@ def _in_columns(  # noqa: PLR0917
         (ids == "", "missing_sample_id", "the column names no sample"),
         (is_undated, "missing_time", "the samples carry no time, and are not declared timeless"),
     ]
-    matrix = _prepared(samples_in_columns(file, path, names, is_chosen), source, ledger, name)
+    matrix = _prepared(samples_in_columns(file, path, names, is_chosen), source, ledger, name, renaming)
     no_time = np.full(len(ids), np.datetime64("NaT", "us"))
     return as_samples(matrix, ids, ids, no_time, problems, ledger)
 
 
-def _prepared(matrix: Oriented, source: GenomicsMatrixSource, ledger: Ledger, name: str) -> Oriented:
-    matrix = with_single_features(matrix, ledger)
+def _long(  # noqa: PLR0917
+    read: tuple[Oriented, np.ndarray] | None,
+    source: GenomicsMatrixSource,
+    is_feature: re.Pattern[str],
+    ledger: Ledger,
+    name: str,
+    renaming: Renaming,
+) -> list[Samples]:
+    if read is None:
+        return []
+    matrix, ids = read
+    is_chosen = np.array(
+        [is_feature.search(f) is not None and f not in source.excluded for f in matrix.features], dtype=bool
+    )
+    matrix = _prepared(with_features(matrix, is_chosen), source, ledger, name, renaming)
+    is_undated = np.full(len(ids), not source.is_timeless)
+    problems = [(is_undated, "missing_time", "the samples carry no time, and are not declared timeless")]
+    no_time = np.full(len(ids), np.datetime64("NaT", "us"))
+    return [as_samples(matrix, ids, ids, no_time, problems, ledger)]
+
+
+def _prepared(
+    matrix: Oriented, source: GenomicsMatrixSource, ledger: Ledger, name: str, renaming: Renaming
+) -> Oriented:
+    matrix = with_single_features(with_current_symbols(matrix, renaming, ledger), ledger)
     return with_log2p1(matrix, name) if source.transform == "log2p1" else matrix
 
 

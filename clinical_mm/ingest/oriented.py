@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clinical_mm.errors import DeliveryError
+from clinical_mm.ingest.gene_symbols import Renaming
 from clinical_mm.ingest.ledger import Ledger
 from clinical_mm.ingest.numeric_files import NumericFile
 from clinical_mm.ingest.samples import Samples
@@ -91,6 +92,31 @@ def with_single_features(matrix: Oriented, ledger: Ledger) -> Oriented:
             sentence = "the feature stands several times with different values, and is missing"
             locator = matrix.locator(matrix.feature_places[place])
             ledger.quarantine_cell(locator, "conflicting_records", sentence)
+    return with_features(matrix, keep)
+
+
+def with_current_symbols(matrix: Oriented, renaming: Renaming, ledger: Ledger) -> Oriented:
+    """The matrix with genes under their current symbols.
+
+    Where a feature bears the current symbol already, it is the gene, and one that would become it goes on record. Where
+    two become a gene that none was called, `with_single_features` decides.
+    """
+    features = [renaming.current(feature) for feature in matrix.features]
+    if features == matrix.features:
+        return matrix
+    current = {now for now, written in zip(features, matrix.features, strict=True) if now == written}
+    is_renamed = np.array([now != w for now, w in zip(features, matrix.features, strict=True)], dtype=bool)
+    keep = ~(is_renamed & np.array([now in current for now in features], dtype=bool))
+    for place in np.flatnonzero(~keep):
+        sentence = (
+            "the feature is another symbol of a gene that stands under its current one, and is left out"
+        )
+        ledger.quarantine_cell(matrix.locator(matrix.feature_places[place]), "other_symbol_of_gene", sentence)
+    return with_features(replace(matrix, features=features), keep)
+
+
+def with_features(matrix: Oriented, keep: np.ndarray) -> Oriented:
+    """The features of a mask [f]."""
     new_place = np.cumsum(keep) - 1
     bad = matrix.bad[keep[matrix.bad[:, 1]]]
     return replace(

@@ -15,9 +15,12 @@ import pyarrow as pa
 
 from clinical_mm import tables
 from clinical_mm.errors import DeliveryError
+from clinical_mm.ingest.catalogue import GenomicSource, catalogue_summary, feature_catalogue
 from clinical_mm.ingest.clinical import read_clinical
 from clinical_mm.ingest.delivery import Delivery, delivery_fingerprint, matching_files
 from clinical_mm.ingest.fhir import read_notes_fhir
+from clinical_mm.ingest.gene_sets import load_gene_sets
+from clinical_mm.ingest.gene_symbols import SHIPPED, Renaming
 from clinical_mm.ingest.genomics import read_genomics_matrix
 from clinical_mm.ingest.ledger import Ledger, is_conserved
 from clinical_mm.ingest.maf import read_genomics_maf
@@ -25,8 +28,9 @@ from clinical_mm.ingest.notes import read_notes_table
 from clinical_mm.ingest.notes_files import read_notes_files
 from clinical_mm.ingest.notes_omop import read_notes_omop
 from clinical_mm.ingest.outcomes import read_outcomes
-from clinical_mm.ingest.samples import write_values
+from clinical_mm.ingest.samples import GenomicTables, write_values
 from clinical_mm.ingest.sites import SiteTable, load_sites
+from clinical_mm.ingest.spectra import load_signatures
 from clinical_mm.ingest.vcf import read_genomics_vcf
 from clinical_mm.store import (
     Store,
@@ -83,11 +87,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Read:
-    """What a source brought: rows of the stage's table, values beside them, and the ledger."""
+    """What a source brought: rows of the stage's table, values beside them and their catalogue, and the ledger."""
 
     rows: pd.DataFrame
     ledger: Ledger
     values: pa.Table | None = None
+    features: pd.DataFrame | None = None
 
 
 def ingest_delivery(study: Study, store: Store, delivery: Delivery) -> list[StageSummary]:
@@ -107,7 +112,7 @@ def ingest_stage(
     Args:
         study: the study.
         store: where the snapshot goes: `<table>.parquet`, `records.parquet`, `counts.parquet`, and for genomics
-            `genomics_<source>.parquet`.
+            `genomics_<source>.parquet` and `features.parquet`.
         delivery: the delivery.
         stage: one of `study.sources.STAGES`.
         force: read the files though neither path, size nor time of change of any is another than before: their
@@ -158,6 +163,9 @@ def _fingerprint(study: Study, delivery: Delivery, stage: str) -> str:
         if isinstance(source, GenomicsVcfSource) and source.sites is not None:
             table = _sites(name, source, study)
             parts.append([name, table.names, [str(site) for site in table.sites]])
+        if isinstance(source, GenomicSource) and source.symbols.normalise:
+            parts.append([name, file_hash(_symbols_path(source, study) or SHIPPED)])
+        parts += [[name, file_hash(path)] for path in _files_of_features(source, study) if path.is_file()]
     return content_hash(*parts)
 
 
@@ -165,6 +173,20 @@ def _sites(name: str, source: GenomicsVcfSource, study: Study) -> SiteTable:
     if source.sites is None:
         return SiteTable()
     return load_sites(name, source.sites, study.resolve_path(source.sites.path))
+
+
+def _symbols_path(source: GenomicSource, study: Study) -> Path | None:
+    return None if source.symbols.path is None else study.resolve_path(source.symbols.path)
+
+
+def _files_of_features(source: Source, study: Study) -> list[Path]:
+    """Files beside the study that decide a source's features: gene sets and signatures."""
+    named = []
+    if isinstance(source, GenomicsMatrixSource) and source.gene_sets is not None:
+        named.append(source.gene_sets.path)
+    if isinstance(source, GenomicsMafSource) and source.spectrum is not None and source.spectrum.signatures:
+        named.append(source.spectrum.signatures)
+    return [study.resolve_path(path) for path in named]
 
 
 def _standing(folder: Path, fingerprint: str) -> Path | None:
@@ -190,16 +212,36 @@ def _read(name: str, study: Study, delivery: Delivery, store: Store) -> _Read:
     source = study.sources[name]
     ledger = Ledger(name, delivery.name, _RECORD_KINDS[source.kind])
     files = matching_files(delivery, source)
-    if isinstance(source, GenomicsMatrixSource | GenomicsMafSource | GenomicsVcfSource):
-        if isinstance(source, GenomicsMatrixSource):
-            genomic = read_genomics_matrix(name, source, delivery, files, ledger)
-        elif isinstance(source, GenomicsVcfSource):
-            sites = _sites(name, source, study)
-            genomic = read_genomics_vcf(name, source, sites, delivery, files, ledger)
-        else:
-            genomic = read_genomics_maf(name, source, delivery, files, ledger)
-        return _Read(genomic.samples, ledger, genomic.values)
+    if isinstance(source, GenomicSource):
+        renaming = Renaming.of(name, source.symbols, _symbols_path(source, study))
+        genomic = _read_genomic(name, source, study, delivery, files, ledger, renaming)
+        features = feature_catalogue(name, source, delivery.name, genomic, renaming)
+        return _Read(genomic.samples, ledger, genomic.values, features)
     return _Read(_reader(source, store)(name, source, delivery, files, ledger), ledger)
+
+
+def _read_genomic(  # noqa: PLR0917
+    name: str,
+    source: GenomicSource,
+    study: Study,
+    delivery: Delivery,
+    files: list[Path],
+    ledger: Ledger,
+    renaming: Renaming,
+) -> GenomicTables:
+    if isinstance(source, GenomicsMatrixSource):
+        sets = None
+        if source.gene_sets is not None:
+            sets = load_gene_sets(name, source.gene_sets.path, study.resolve_path(source.gene_sets.path))
+        return read_genomics_matrix(name, source, delivery, files, ledger, renaming, sets)
+    if isinstance(source, GenomicsVcfSource):
+        sites = _sites(name, source, study)
+        return read_genomics_vcf(name, source, sites, delivery, files, ledger, renaming=renaming)
+    signatures = None
+    if source.spectrum is not None and source.spectrum.signatures is not None:
+        declared = source.spectrum.signatures
+        signatures = load_signatures(name, declared, study.resolve_path(declared))
+    return read_genomics_maf(name, source, delivery, files, ledger, renaming, signatures)
 
 
 def _reader(source: Source, store: Store) -> Callable[..., pd.DataFrame]:
@@ -230,6 +272,11 @@ def _write(directory: Path, table: tables.Table, read: dict[str, _Read]) -> None
     tables.write_table(tables.RECORDS, records, directory)
     counts = _concatenated(tables.COUNTS, [r.ledger.counts() for r in read.values()])
     tables.write_table(tables.COUNTS, counts, directory)
+    if table is tables.GENOMIC_SAMPLES:
+        features = _concatenated(
+            tables.FEATURES, [r.features for r in read.values() if r.features is not None]
+        )
+        tables.write_table(tables.FEATURES, features, directory)
     for name, each in read.items():
         if each.values is not None:
             write_values(name, each.values, directory)
@@ -249,10 +296,13 @@ def _summary(stage: str, delivery: Delivery, path: Path, *, is_unchanged: bool) 
     conserved = is_conserved(counts)
     accounted = int(totals[list(_FATES)].sum())
     sentence = f"{totals['found']} records found, {accounted} of known fate"
+    shown = {"counts": counts, "quarantined by reason": reasons}
+    if stage == "genomics":
+        shown |= catalogue_summary(tables.read_table(tables.FEATURES, path))
     return StageSummary(
         stage=f"ingest {stage}",
         facts={"delivery": delivery.name, **{str(k): int(v) for k, v in totals.items()}},
-        tables={"counts": counts, "quarantined by reason": reasons},
+        tables=shown,
         checks=(Check("conservation", conserved, sentence),),
         path=path,
         is_unchanged=is_unchanged,

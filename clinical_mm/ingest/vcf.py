@@ -13,6 +13,8 @@ import numpy as np
 
 from clinical_mm.errors import DeliveryError
 from clinical_mm.ingest.delivery import Delivery
+from clinical_mm.ingest.gene_symbols import Renaming
+from clinical_mm.ingest.hotspots import HOTSPOT
 from clinical_mm.ingest.ledger import Ledger
 from clinical_mm.ingest.samples import GenomicTables, Samples, genomic_tables, joined, settle_samples
 from clinical_mm.ingest.sites import SiteTable
@@ -30,6 +32,7 @@ def read_genomics_vcf(  # noqa: PLR0917 - what all readers take, the sites, and 
     files: list[Path],
     ledger: Ledger,
     limits: VcfLimits | None = None,
+    renaming: Renaming | None = None,
 ) -> GenomicTables:
     """Read the samples of a source of kind `genomics_vcf`.
 
@@ -41,6 +44,7 @@ def read_genomics_vcf(  # noqa: PLR0917 - what all readers take, the sites, and 
         files: the source's files in it; indexes (.tbi, .csi) are passed over.
         ledger: is told the fate of each sample, once.
         limits: what a file may take in time and memory; default `VcfLimits()`.
+        renaming: of genes to current symbols, default none; the variants of two symbols of one gene add up.
 
     Returns:
         Rows of `tables.GENOMIC_SAMPLES` and their values: dosages, NaN where one is not known, then counts of
@@ -50,10 +54,12 @@ def read_genomics_vcf(  # noqa: PLR0917 - what all readers take, the sites, and 
         DeliveryError: a file lacks the declared annotation, a site bears the name of a count, or the process that
             reads files does not start.
     """
+    renaming = renaming or Renaming()
+    has_genes = source.burden is not None and bool(source.burden.genes)
     parts = []
     files = [path for path in files if path.suffix.lower() not in {".tbi", ".csi"}]
     for path in track(files, f"reading {name}"):
-        answer = ask_to_read(path, _request(source, sites, path), limits or VcfLimits())
+        answer = ask_to_read(path, _request(source, sites, path, renaming), limits or VcfLimits())
         place = delivery.relative(path)
         match answer:
             case Mismatch():
@@ -62,27 +68,67 @@ def read_genomics_vcf(  # noqa: PLR0917 - what all readers take, the sites, and 
                 ledger.found()
                 ledger.quarantine(place, answer.reason_code, answer.sentence)
             case Genotypes():
-                parts.append(_samples(answer, sites, place, source, ledger, name))
+                parts.append(
+                    _samples(
+                        _renamed(answer, renaming, is_listed=has_genes), sites, place, source, ledger, name
+                    )
+                )
     together = joined(parts)
     features = [*sites.names, *sorted(set(together.features) - set(sites.names))]
     samples, hashes = settle_samples(_arranged(together, features), ledger)
-    if source.burden is not None:
+    if source.burden is not None or source.hotspots is not None:
         counts = samples.values[:, len(sites.names) :]
         counts[np.isnan(counts)] = 0  # who was sequenced and carries none, whoever else carries one
         samples = replace(samples, absent_feature=0.0)
     return genomic_tables(name, delivery.name, samples, hashes)
 
 
-def _request(source: GenomicsVcfSource, sites: SiteTable, path: Path) -> ReadRequest:
-    burden = source.burden
+def _request(source: GenomicsVcfSource, sites: SiteTable, path: Path, renaming: Renaming) -> ReadRequest:
     return ReadRequest(
         os.fsencode(path.resolve()),
         source.build,
         sites.sites,
         source.sites is not None and source.sites.absent_is_reference,
-        None if burden is None else Burden(burden.annotation, burden.classes, burden.genes),
+        _burden(source, renaming),
         source.is_passing_only,
     )
+
+
+def _burden(source: GenomicsVcfSource, renaming: Renaming) -> Burden | None:
+    burden, hotspots = source.burden, source.hotspots
+    declared = burden or hotspots
+    if declared is None:
+        return None
+    changes = () if hotspots is None else hotspots.changes
+    return Burden(
+        declared.annotation,
+        {} if burden is None else burden.classes,
+        () if burden is None else renaming.all_written(burden.genes),
+        changes,
+        renaming.written_by_gene(change.split()[0] for change in changes),
+    )
+
+
+def _renamed(answer: Genotypes, renaming: Renaming, *, is_listed: bool) -> Genotypes:
+    """The same with counts under current symbols; those of one gene are added; a hotspot is there or not.
+
+    Where the study lists its genes, each was looked for under all its symbols, and those that nobody carries are none.
+    """
+    counts = np.frombuffer(answer.counts, dtype=np.float32).reshape(len(answer.samples), len(answer.counted))
+    summed: dict[str, np.ndarray] = {}
+    for place, feature in enumerate(answer.counted):
+        column = counts[:, place]
+        if feature.startswith(HOTSPOT):
+            summed[feature] = np.minimum(column, 1)
+            continue
+        gene, _, group = feature.rpartition(":")
+        if is_listed and not column.any() and renaming.would_become(gene) != gene:
+            continue
+        name = f"{renaming.current(gene)}:{group}"
+        summed[name] = summed[name] + column if name in summed else column
+    names = tuple(sorted(summed))
+    values = np.stack([summed[n] for n in names], axis=1).tobytes() if names else b""
+    return Genotypes(answer.samples, answer.dosages, names, values)
 
 
 def _samples(  # noqa: PLR0917

@@ -13,6 +13,7 @@ from cyvcf2 import VCF
 
 from clinical_mm.ingest.consequences import Consequences
 from clinical_mm.ingest.dosages import MISSING_ALLELE, SiteDosages, is_block
+from clinical_mm.ingest.hotspots import HotspotList
 from clinical_mm.ingest.opening import UnreadableFileError
 from clinical_mm.ingest.vcf_content import VcfContent, inspect_content
 from clinical_mm.ingest.vcf_header import (
@@ -124,16 +125,19 @@ def _counter(burden: Burden, content: VcfContent, n_samples: int) -> "_Counter |
             "annotate the file, or declare another"
         )
     try:
-        consequences = Consequences(fields, burden.classes, burden.genes)
+        hotspots = HotspotList(burden.hotspots, burden.hotspot_genes) if burden.hotspots else None
+        consequences = Consequences(fields, burden.classes, burden.genes, hotspots)
     except ValueError as error:
         return Mismatch(f"{burden.annotation} as the header of a file describes it: {error}")
-    return _Counter(burden, consequences, n_samples)
+    return _Counter(burden, consequences, n_samples, () if hotspots is None else hotspots.features)
 
 
 class _Counter:
     """Counts, for each gene and class, the alternate alleles that each sample carries at least once."""
 
-    def __init__(self, burden: Burden, consequences: Consequences, n_samples: int) -> None:
+    def __init__(
+        self, burden: Burden, consequences: Consequences, n_samples: int, hotspots: Sequence[str]
+    ) -> None:
         self._annotation = burden.annotation
         self._consequences = consequences
         self._n_samples = n_samples
@@ -142,6 +146,7 @@ class _Counter:
             for gene in burden.genes
             for name in burden.classes
         }
+        self._counts |= {feature: np.zeros(n_samples, dtype=np.float32) for feature in hotspots}
         self._taken: set[tuple[str, int, str, str]] = set()
 
     def variant_of(self, record: Any, reference: str, alternates: Sequence[str]) -> set[tuple[int, str, str]]:

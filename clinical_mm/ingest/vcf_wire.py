@@ -33,11 +33,15 @@ class Burden(msgspec.Struct, frozen=True):
         annotation: the INFO field, CSQ or ANN.
         classes: terms by the name of their class.
         genes: genes to count in; all where it is empty.
+        hotspots: protein changes to look for, as `study.genomic_features.Hotspots` has them.
+        hotspot_genes: further symbols by a hotspot's gene.
     """
 
     annotation: str
     classes: dict[str, tuple[str, ...]]
     genes: tuple[str, ...]
+    hotspots: tuple[str, ...] = ()
+    hotspot_genes: dict[str, tuple[str, ...]] = {}
 
 
 class ReadRequest(msgspec.Struct, frozen=True):

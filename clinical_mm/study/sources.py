@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from clinical_mm.study.base import Column, Name, Settings
+from clinical_mm.study.genomic_features import GeneSets, GeneSymbols, Hotspots, Spectrum, VcfHotspots
 
 Glob = Annotated[str, Field(min_length=1, description="glob pattern, relative to the delivery's folder")]
 
@@ -154,14 +155,18 @@ class GenomicsMatrixSource(_TableSource):
     """A numeric matrix: expression, copy number, methylation, or indicators."""
 
     kind: Literal["genomics_matrix"]
-    samples: Literal["rows", "columns"]
+    samples: Literal["rows", "columns", "long"] = Field(
+        description="where samples lie; long: a row a sample and feature"
+    )
     sample_id: Column | None = Field(
         None,
-        description="samples in rows: the column that names the sample; in columns: that names the feature",
+        description="samples in rows or long: the column that names the sample; in columns: that names the feature",
     )
     patient_id: Column | None = Field(
         None, description="samples in rows: the patient; default: the sample's id"
     )
+    feature: Column | None = Field(None, description="long: the column that names the feature")
+    value: Column | None = Field(None, description="long: the column of values")
     features: str = Field(".*", description="regular expression: the columns (or rows) that are features")
     excluded: tuple[Column, ...] = Field((), description="columns that are no features, whatever matches")
     available_time: Column | None = None
@@ -169,6 +174,27 @@ class GenomicsMatrixSource(_TableSource):
         True, description="measured values that hold at any index time (germline, a biopsy)"
     )
     transform: Literal["none", "log2p1"] = "none"
+    measures: Literal["expression", "copy_number", "methylation", "mutation", "other"] = Field(
+        "other", description="what the values are, for the feature catalogue"
+    )
+    unit: str | None = Field(None, description="of the values, for the feature catalogue: TPM, log2 ratio …")
+    symbols: GeneSymbols = Field(
+        GeneSymbols(normalise=False),
+        description="default: features keep their names, since those of a matrix may be no genes; `symbols: {}` "
+        "normalises",
+    )
+    gene_sets: GeneSets | None = None
+
+    @model_validator(mode="after")
+    def _long_names_its_columns(self) -> "GenomicsMatrixSource":
+        named = (self.sample_id, self.feature, self.value)
+        if self.samples == "long" and None in named:
+            raise ValueError("samples: long needs the columns sample_id, feature and value")
+        if self.samples != "long" and (self.feature, self.value) != (None, None):
+            raise ValueError("feature and value are for samples: long")
+        if self.samples == "long" and (self.available_time is not None or self.patient_id is not None):
+            raise ValueError("samples: long takes no available_time and no patient_id")
+        return self
 
 
 class GenomicsMafSource(_TableSource):
@@ -181,8 +207,13 @@ class GenomicsMafSource(_TableSource):
     silent: tuple[str, ...] = ("Silent", "Intron", "3'UTR", "5'UTR", "3'Flank", "5'Flank", "IGR", "RNA")
     sequenced: Glob | None = Field(
         None,
-        description="text file of all sequenced sample ids: those without a variant are zero, not missing",
+        description="all sequenced sample ids, one a line, or cBioPortal's case list or matrix of gene panels: those "
+        "without a variant are zero, not missing",
     )
+    symbols: GeneSymbols = GeneSymbols()
+    hotspots: Hotspots | None = None
+    spectrum: Spectrum | None = None
+    protein_change: Column = Field("HGVSp_Short", description="with hotspots: the column of protein changes")
     is_timeless: bool = True
 
 
@@ -230,6 +261,8 @@ class GenomicsVcfSource(_Source):
     )
     sites: VcfSites | None = None
     burden: VcfBurden | None = None
+    hotspots: VcfHotspots | None = None
+    symbols: GeneSymbols = GeneSymbols()
     is_passing_only: bool = Field(
         False,
         description="records with a failed FILTER are missing at sites and count in no gene; default: they are used",
@@ -238,8 +271,13 @@ class GenomicsVcfSource(_Source):
 
     @model_validator(mode="after")
     def _has_features(self) -> "GenomicsVcfSource":
-        if self.sites is None and self.burden is None:
-            raise ValueError("names no features: declare sites, burden or both")
+        if self.sites is None and self.burden is None and self.hotspots is None:
+            raise ValueError("names no features: declare sites, burden or hotspots")
+        both = (self.burden, self.hotspots)
+        if len({declared.annotation for declared in both if declared is not None}) > 1:
+            raise ValueError(
+                "burden and hotspots name different annotations: one file is read by one of them"
+            )
         return self
 
 

@@ -143,6 +143,16 @@ class GenomicsModality(_Modality):
     choose: Literal["all", "latest", "first", "nearest"] = Field(
         "all", description="over the samples of a source"
     )
+    samples: Literal["mean", "tumour_over_normal", "refuse"] = Field(
+        "mean",
+        description="several samples of a patient in one source, before `choose`: mean of all; those of tumour alone "
+        "where there is any; or refuse, none of them. Of those that stay, several are averaged",
+    )
+    normal: Pattern = Field(
+        r"^TCGA-\w{2}-\w{4}-[12]\d",
+        description="tumour_over_normal: regular expression of the ids of normal samples; default: TCGA's sample types "
+        "10 to 29",
+    )
     features: Pattern = Field(".*", description="regular expression: the features to use")
     top_variance: int | None = Field(None, ge=1, description="keep the features that vary most in training")
     hidden: tuple[int, ...] = (128,)

@@ -326,3 +326,28 @@ def test_a_table_of_sites_that_is_missing_or_wrong_is_named_at_its_line(clinic: 
     assert "row 1" in problem
     (clinic / "s.csv").write_text("chrom,pos,ref,alt,name\n1,10,A,G,rs1\n", encoding="utf-8")
     assert not problems(clinic)
+
+
+def test_tables_that_decide_genomic_features_are_named_at_their_line_where_they_are_missing(
+    clinic: Path,
+) -> None:
+    options = "spectrum: {context: C, signatures: sbs.tsv}, symbols: {path: hgnc.tsv}"
+    matrix = (
+        "{kind: genomics_matrix, path: x.csv, is_required: false, samples: rows, gene_sets: {path: h.gmt}}"
+    )
+    source = (
+        f"  maf2: {{kind: genomics_maf, path: none.maf, is_required: false, {options}}}\n  sets: {matrix}\n"
+    )
+    change(clinic, "  labs: {kind", f"{source}  labs: {{kind")
+    found = problems(clinic)
+    line = line_of(clinic, "maf2:")
+    assert sorted(p.split(":")[1] for p in found) == [str(line), str(line), str(line + 1)]
+    assert all(any(what in p for p in found) for what in ("gene symbols", "signatures", "'h.gmt'"))
+
+
+def test_a_maf_may_begin_with_its_version(clinic: Path) -> None:
+    source = "  maf2: {kind: genomics_maf, path: v.maf}\n"
+    change(clinic, "  labs: {kind", f"{source}  labs: {{kind")
+    head = "#version 2.4\t\t\nHugo_Symbol\tVariant_Classification\tTumor_Sample_Barcode\n"
+    (clinic / "landing" / "d1" / "v.maf").write_text(head, encoding="utf-8")
+    assert not problems(clinic)

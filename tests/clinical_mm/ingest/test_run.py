@@ -240,7 +240,7 @@ def test_the_same_files_in_another_place_give_the_same_bytes(
     ingest_delivery(_study(copy), other, Delivery(NAME, copy / "landing" / NAME))
     files = _files(store.root)
     assert _files(other.root) == files
-    assert sum(path.endswith(".parquet") for path in files) == 5 * 3 + 2
+    assert sum(path.endswith(".parquet") for path in files) == 5 * 3 + 3
 
 
 def test_files_that_were_only_touched_are_read_again_to_the_same_bytes(

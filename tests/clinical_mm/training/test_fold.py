@@ -149,7 +149,7 @@ def test_no_note_or_image_of_a_test_patient_is_opened(
 
         return wrapper
 
-    for name in ("windows", "images"):
+    for name in ("windows", "window_ids", "images", "image_tensors"):
         monkeypatch.setattr(features, name, watched(getattr(features, name)))
     fold_of(features, tmp_path, sources=built.sources("relapse"))
     assert opened == {*features.patients(0, "train"), *features.patients(0, "validation")}

@@ -60,6 +60,9 @@ def daemon(demo: Path) -> Iterator[subprocess.Popen[bytes]]:
         "CLINICAL_MM_STUDY": str(demo / "study.yaml"),
     }
     command = [Path(sys.executable).with_name("dagster-daemon"), "run", "-w", "workspace.yaml"]
+    # Its databases are made by one process: two at once may stamp them twice, and then neither opens them.
+    with dg.DagsterInstance.from_config(str(demo / "dagster")):
+        pass
     with (demo / "daemon.log").open("wb") as log:
         process = subprocess.Popen(
             command, cwd=REPOSITORY, env=environment, stdout=log, stderr=log, start_new_session=True

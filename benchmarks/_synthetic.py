@@ -39,8 +39,8 @@ def make_features(
     generate_cohort(folder, seed=7, n_patients=max(LEAST_PATIENTS, n_patients))
     if deliver is not None:
         deliver(folder)
-    yaml = YAML(typ="safe")
-    study = yaml.load(folder / "study.yaml")
+    yaml = YAML(typ="safe")  # constructs plain values alone
+    study: dict[str, Any] = yaml.load(folder / "study.yaml")
     task = study["tasks"][TASK]
     change(task["modalities"])
     study["tasks"] = {TASK: {**task, "min_modalities": 1}}

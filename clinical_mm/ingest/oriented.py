@@ -104,9 +104,10 @@ def with_current_symbols(matrix: Oriented, renaming: Renaming, ledger: Ledger) -
     features = [renaming.current(feature) for feature in matrix.features]
     if features == matrix.features:
         return matrix
-    current = {now for now, written in zip(features, matrix.features, strict=True) if now == written}
-    is_renamed = np.array([now != w for now, w in zip(features, matrix.features, strict=True)], dtype=bool)
-    keep = ~(is_renamed & np.array([now in current for now in features], dtype=bool))
+    written_so = set(features) & set(matrix.features)  # a current symbol is its own
+    keep = np.array(
+        [s == w or s not in written_so for s, w in zip(features, matrix.features, strict=True)], dtype=bool
+    )
     for place in np.flatnonzero(~keep):
         sentence = (
             "the feature is another symbol of a gene that stands under its current one, and is left out"

@@ -1,7 +1,10 @@
 """What a delivery calls its files, and what it puts where a file was expected, is never trusted with a path."""
 
+import contextlib
 import os
+import shutil
 import stat
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,14 +40,18 @@ HOSTILE = {
 }
 
 
-@pytest.fixture
-def study(tmp_path: Path) -> Study:
-    (tmp_path / "landing" / "d1").mkdir(parents=True)
+def _study(folder: Path) -> Study:
+    (folder / "landing" / "d1").mkdir(parents=True)
     labs = {**table_source("clinical"), "path": "labs/*"}
     notes = {"kind": "notes_fhir", "path": "fhir/*"}
     scans = {"kind": "dicom", "path": "scans/**/*", "is_timeless": True}
     sources = {"labs": labs, "outcomes": table_source("outcomes"), "scans": scans, "notes": notes}
-    return study_of(sources, "clinical").placed_in(tmp_path)
+    return study_of(sources, "clinical").placed_in(folder)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return _study(tmp_path)
 
 
 @pytest.fixture
@@ -131,11 +138,8 @@ def test_pipes_sockets_devices_and_folders_are_no_files_and_never_opened(study: 
     (folder / "folder.csv").mkdir()
     (folder / "gone.csv").symlink_to("nowhere.csv")
     (folder / "loop.csv").symlink_to("loop.csv")
-    if os.geteuid() == 0:
-        try:
-            os.mknod(folder / "zero.csv", 0o600 | stat.S_IFCHR, os.makedev(1, 5))
-        except PermissionError:
-            pytest.skip("no device can be made here")
+    with contextlib.suppress(PermissionError):  # only root may make a device, and not in every container
+        os.mknod(folder / "zero.csv", 0o600 | stat.S_IFCHR, os.makedev(1, 5))
     _put(study, "labs", b"good.csv", LABS.encode())
     assert _found([ingest_stage(study, store, find_delivery(study, "d1"), "clinical")]) == 1
 
@@ -157,10 +161,26 @@ def test_a_link_out_of_the_delivery_reads_nothing_and_does_not_say_where_it_lead
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable to root")
-def test_a_file_that_may_not_be_read_is_quarantined(study: Study, store: Store) -> None:
+@pytest.fixture
+def folder_of_nobody() -> Iterator[Path]:
+    """A folder outside of root's; where the tests run as root, to whom nothing is unreadable, they are nobody in it."""
+    folder = Path(tempfile.mkdtemp(prefix="nobody-", dir="/tmp"))
+    is_root = os.geteuid() == 0
+    if is_root:
+        shutil.chown(folder, "nobody")
+        os.seteuid(folder.stat().st_uid)
+    try:
+        yield folder
+    finally:
+        if is_root:
+            os.seteuid(0)
+        shutil.rmtree(folder)
+
+
+def test_a_file_that_may_not_be_read_is_quarantined(folder_of_nobody: Path) -> None:
+    study = _study(folder_of_nobody)
     _put(study, "labs", b"a.csv", LABS.encode()).chmod(0)
-    summary = ingest_stage(study, store, find_delivery(study, "d1"), "clinical")
+    summary = ingest_stage(study, Store(study.store_path), find_delivery(study, "d1"), "clinical")
     assert list(summary.tables["quarantined by reason"]["reason_code"]) == ["unreadable_file"]
 
 

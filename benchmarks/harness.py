@@ -8,7 +8,6 @@ sample is thrown out and counted. What is compared stands in the other modules o
 import hashlib
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks._memory import largest_child_bytes, peak_bytes, peak_from_here
 
 CANARY_BYTES = 96 << 20
 """Hashed by each core: about a tenth of a second with SHA instructions, a third without."""
@@ -112,15 +113,15 @@ def measure(side: Side, folder: Path) -> Sample:
     if side.before is not None:
         side.before(folder)
     first = canary()
-    before_bytes, children_bytes = _reset_peak(), _largest_child_bytes()
+    before_bytes, children_bytes = peak_from_here(), largest_child_bytes()
     begin = time.perf_counter()
     value = side.run(folder)
     seconds = time.perf_counter() - begin
-    peak_bytes = _status_bytes("VmHWM") - before_bytes
+    taken_bytes = peak_bytes() - before_bytes
     # Of worker processes only the largest is known; readers that use several say so in their note.
-    if _largest_child_bytes() > children_bytes:
-        peak_bytes += _largest_child_bytes()
-    return Sample(seconds, peak_bytes, max(first, canary()), value)
+    if largest_child_bytes() > children_bytes:
+        taken_bytes += largest_child_bytes()
+    return Sample(seconds, taken_bytes, max(first, canary()), value)
 
 
 def compare(name: str, benchmark: Benchmark, folder: Path, n_samples: int) -> Outcome:
@@ -171,20 +172,3 @@ def in_a_process(name: str, which: str, folder: Path) -> Sample:
     if done.returncode != 0:
         raise RuntimeError(f"benchmark {name}, {which}, ended with {done.returncode}:\n{done.stderr[-4000:]}")
     return Sample(**json.loads(done.stdout.splitlines()[-1]))
-
-
-def _reset_peak() -> int:
-    """Forget the peak so far; what the process holds now, in bytes."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status_bytes("VmRSS")
-
-
-def _largest_child_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
-
-
-def _status_bytes(key: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) << 10
-    raise RuntimeError(f"/proc/self/status has no {key}: the benchmarks need Linux")

@@ -8,7 +8,6 @@ import errno
 import json
 import os
 import re
-import resource
 import sys
 import time
 import warnings
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import clinical_mm.ingest
+from benchmarks._memory import largest_child_bytes, peak_bytes, peak_from_here
 from clinical_mm import tables
 from clinical_mm.errors import ClinicalMMError
 from clinical_mm.ingest.clinical import read_clinical
@@ -150,7 +150,7 @@ def _outcome(reader: _Reader, folder: Path, names: list[str], words: set[str]) -
         (folder / "manifest.csv").write_text("path,id\n" + "".join(f"{name},{SECRET}\n" for name in names))
     problems: list[str] = []
     fate = "read"
-    before, worker_before = _peak_from_here(), _largest_worker()
+    before, worker_before = peak_from_here(), largest_child_bytes()
     started = time.perf_counter()
     try:
         found = reader.read("s", reader.declared, Delivery("d", folder), files, ledger)
@@ -178,8 +178,8 @@ def _outcome(reader: _Reader, folder: Path, names: list[str], words: set[str]) -
     except BaseException as error:  # noqa: BLE001 - whatever else it is, it is what is looked for
         problems.append(f"{type(error).__name__}: {str(error)[:300]}")
     seconds = time.perf_counter() - started
-    grown = max(0, _status_bytes("VmHWM") - before)
-    worker = _largest_worker()
+    grown = max(0, peak_bytes() - before)
+    worker = largest_child_bytes()
     if seconds > LONGEST_S * len(names):
         problems.append(f"took {seconds:.1f} s")
     if grown > LARGEST_BYTES:
@@ -221,23 +221,6 @@ def _is_header_run_on(path: Path, refusal: str) -> bool:
     Nothing tells such a field from the name of a column; whole rows are still never quoted.
     """
     return "there is no column" in refusal and refusal.count(SECRET) == 1 and path.suffix != ".parquet"
-
-
-def _largest_worker() -> int:
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-
-
-def _peak_from_here() -> int:
-    """Memory of this process now, from which its peak is counted anew."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status_bytes("VmRSS")
-
-
-def _status_bytes(name: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError(name)
 
 
 if __name__ == "__main__":

@@ -22,56 +22,20 @@ from clinical_mm.store import Store
 from clinical_mm.study.root import Study
 from clinical_mm.study.sources import NotesOmopSource
 from ingest_support import checked_notes, study_of, table_source
+from omop_support import omop_note, omop_tables
 from postgres_support import postgres_server
 
 VARIABLE = "TEST_OMOP_URL"
 SECRET = "zebrafish"
 
 
-def _tables(schema: str | None = None) -> sa.MetaData:
-    """NOTE and PERSON by the data definition of CDM 5.4, less what no note is read by."""
-    metadata = sa.MetaData(schema=schema)
-    sa.Table(
-        "note",
-        metadata,
-        sa.Column("note_id", sa.BigInteger, primary_key=True),
-        sa.Column("person_id", sa.BigInteger, nullable=False),
-        sa.Column("note_date", sa.Date),
-        sa.Column("note_datetime", sa.DateTime),
-        sa.Column("note_type_concept_id", sa.Integer),
-        sa.Column("note_class_concept_id", sa.Integer),
-        sa.Column("note_title", sa.String(250)),
-        sa.Column("note_text", sa.Text),
-        sa.Column("encoding_concept_id", sa.Integer),
-    )
-    sa.Table(
-        "person",
-        metadata,
-        sa.Column("person_id", sa.BigInteger, primary_key=True),
-        sa.Column("year_of_birth", sa.Integer),
-        sa.Column("person_source_value", sa.String(50)),
-    )
-    return metadata
-
-
-def _note(note_id: int, **cells: Any) -> dict[str, Any]:
-    return {
-        "note_id": note_id,
-        "person_id": 7,
-        "note_date": date(2024, 1, 2),
-        "note_datetime": datetime(2024, 1, 2, 10),
-        "note_type_concept_id": 32831,
-        "note_title": "Discharge summary",
-        "note_text": "Größe 3 mm,\n„unverändert“.",
-        **cells,
-    }
-
+TEXT = "Größe 3 mm,\n„unverändert“."
 
 NOTES = [
-    _note(10_000_000_000, note_title=None, note_text="Later."),
-    _note(2, note_date=date(2024, 3, 1), note_datetime=None),
-    _note(1),
-    _note(3, note_text=None),
+    omop_note(10_000_000_000, note_title=None, note_text="Later."),
+    omop_note(2, note_date=date(2024, 3, 1), note_datetime=None, note_text=TEXT),
+    omop_note(1, note_text=TEXT),
+    omop_note(3, note_text=None),
 ]
 PERSONS = [
     {"person_id": 7, "year_of_birth": 1950, "person_source_value": "MRN-007"},
@@ -81,7 +45,7 @@ PERSONS = [
 
 def _fill(url: str, schema: str | None = None) -> None:
     engine = sa.create_engine(url, poolclass=NullPool)
-    metadata = _tables(schema)
+    metadata = omop_tables(schema)
     with engine.begin() as connection:
         if schema is not None:
             connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
@@ -118,13 +82,13 @@ EXPECTED = {
         "source_patient_id": "7",
         "note_type": "Discharge summary",
         "available_time": datetime(2024, 1, 2, 10),
-        "text": "Größe 3 mm,\n„unverändert“.",
+        "text": TEXT,
     },
     "2": {
         "source_patient_id": "7",
         "note_type": "Discharge summary",
         "available_time": datetime(2024, 3, 2),  # the end of its day
-        "text": "Größe 3 mm,\n„unverändert“.",
+        "text": TEXT,
     },
     "10000000000": {
         "source_patient_id": "7",

@@ -21,33 +21,9 @@ from clinical_mm.ingest.ledger import Ledger
 from clinical_mm.ingest.notes_omop import read_notes_omop
 from clinical_mm.study.sources import NotesOmopSource
 from ingest_support import checked_notes, fates_of
+from omop_support import omop_note, omop_tables
 
-NOTE = sa.Table(  # the data definition of CDM 5.4, less what no note is read by
-    "note",
-    sa.MetaData(),
-    sa.Column("note_id", sa.Integer, primary_key=True),
-    sa.Column("person_id", sa.Integer),
-    sa.Column("note_date", sa.Date),
-    sa.Column("note_datetime", sa.DateTime),
-    sa.Column("note_type_concept_id", sa.Integer),
-    sa.Column("note_class_concept_id", sa.Integer),
-    sa.Column("note_title", sa.String(250)),
-    sa.Column("note_text", sa.Text),
-)
-
-
-def _row(note_id: int = 1, **cells: Any) -> dict[str, Any]:
-    return {
-        "note_id": note_id,
-        "person_id": 7,
-        "note_date": date(2024, 1, 2),
-        "note_datetime": datetime(2024, 1, 2, 10),
-        "note_type_concept_id": 32831,
-        "note_class_concept_id": 0,
-        "note_title": "Discharge summary",
-        "note_text": "No change.",
-        **cells,
-    }
+NOTE = omop_tables().tables["note"]
 
 
 def _write(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
@@ -81,7 +57,7 @@ def _read(path: Path, **options: Any) -> tuple[pd.DataFrame, Ledger]:
 
 
 def test_a_row_is_a_note_with_ids_as_text(tmp_path: Path) -> None:
-    frame, ledger = _read(_write(tmp_path / "o.db", [_row(9), _row(10, note_text="zwei\nüber")]))
+    frame, ledger = _read(_write(tmp_path / "o.db", [omop_note(9), omop_note(10, note_text="zwei\nüber")]))
     assert list(frame["note_id"]) == ["10", "9"]
     assert list(frame["locator"]) == ["o.db#row 2", "o.db#row 1"]
     assert list(frame["text"]) == ["zwei\nüber", "No change."]
@@ -105,7 +81,7 @@ def test_a_row_is_a_note_with_ids_as_text(tmp_path: Path) -> None:
 def test_a_note_whose_hour_is_unknown_is_available_from_the_end_of_its_day(
     tmp_path: Path, day: date | None, moment: datetime | None, available: datetime
 ) -> None:
-    frame, _ = _read(_write(tmp_path / "o.db", [_row(note_date=day, note_datetime=moment)]))
+    frame, _ = _read(_write(tmp_path / "o.db", [omop_note(note_date=day, note_datetime=moment)]))
     assert list(frame["available_time"]) == [available]
 
 
@@ -121,7 +97,7 @@ def test_a_time_with_an_offset_is_converted_to_the_zone_of_the_hospital(tmp_path
 def test_without_a_title_the_concept_is_the_type(
     tmp_path: Path, title: str | None, concept: int | None, kind: str | None
 ) -> None:
-    row = _row(note_title=title, note_type_concept_id=concept)
+    row = omop_note(note_title=title, note_type_concept_id=concept)
     frame, _ = _read(_write(tmp_path / "o.db", [row]))
     assert [k if isinstance(k, str) else None for k in frame["note_type"]] == [kind]
 
@@ -150,7 +126,7 @@ def test_a_row_that_cannot_be_used_is_quarantined_by_its_reason(
 
 
 def test_text_that_is_no_utf_8_is_quarantined_and_its_neighbours_are_read(tmp_path: Path) -> None:
-    path = _write(tmp_path / "o.db", [_row(1), _row(2)])
+    path = _write(tmp_path / "o.db", [omop_note(1), omop_note(2)])
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE note SET note_text = CAST(x'4772f6df65' AS TEXT) WHERE note_id = 1")
     connection.close()
@@ -208,7 +184,7 @@ def test_a_file_that_is_no_whole_database_is_one_record(tmp_path: Path) -> None:
     assert frame.empty
     assert fates_of(ledger, "o.db") == {"o.db": ("quarantined", "unreadable_file")}
     path.unlink()
-    _write(path, [_row(i, note_text="word " * 500) for i in range(200)])
+    _write(path, [omop_note(i, note_text="word " * 500) for i in range(200)])
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     frame, ledger = _read(path)
     assert frame.empty
@@ -217,14 +193,14 @@ def test_a_file_that_is_no_whole_database_is_one_record(tmp_path: Path) -> None:
 
 
 def test_a_database_whose_last_changes_lie_beside_it_is_not_read_without_them(tmp_path: Path) -> None:
-    path = _write(tmp_path / "o.db", [_row()])
+    path = _write(tmp_path / "o.db", [omop_note()])
     (tmp_path / "o.db-wal").write_bytes(b"changes")
     _, ledger = _read(path)
     assert fates_of(ledger, "o.db") == {"o.db": ("quarantined", "unreadable_file")}
 
 
 def test_reading_writes_nothing(tmp_path: Path) -> None:
-    path = _write(tmp_path / "o.db", [_row()])
+    path = _write(tmp_path / "o.db", [omop_note()])
     before = path.read_bytes()
     _read(path)
     assert path.read_bytes() == before
@@ -232,7 +208,7 @@ def test_reading_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_more_rows_than_are_fetched_at_once_are_all_read(tmp_path: Path) -> None:
-    frame, ledger = _read(_write(tmp_path / "o.db", [_row(i) for i in range(2500)]))
+    frame, ledger = _read(_write(tmp_path / "o.db", [omop_note(i) for i in range(2500)]))
     assert (len(frame), ledger.n_found) == (2500, 2500)
 
 
@@ -272,12 +248,12 @@ def _parquet(path: Path, rows: Sequence[dict[str, Any]], schema: pa.Schema | Non
 
 def test_a_parquet_file_of_note_is_read_as_the_database_is(tmp_path: Path) -> None:
     rows = [
-        _row(1),
-        _row(2, note_datetime=None),
-        _row(3, note_title=None),
-        _row(4, note_text="  "),
-        _row(5, person_id=None),
-        _row(6, note_date=None, note_datetime=None),
+        omop_note(1),
+        omop_note(2, note_datetime=None),
+        omop_note(3, note_title=None),
+        omop_note(4, note_text="  "),
+        omop_note(5, person_id=None),
+        omop_note(6, note_date=None, note_datetime=None),
     ]
     of_sqlite, _ = _read(_write(tmp_path / "n.db", rows))
     frame, ledger = _read(_parquet(tmp_path / "note.parquet", rows))
@@ -294,7 +270,7 @@ def test_a_parquet_file_of_note_is_read_as_the_database_is(tmp_path: Path) -> No
 
 
 def test_parquet_may_have_upper_case_names_text_and_an_offset(tmp_path: Path) -> None:
-    rows = [{name.upper(): str(cell) for name, cell in _row(9).items()}]
+    rows = [{name.upper(): str(cell) for name, cell in omop_note(9).items()}]
     rows[0]["NOTE_DATETIME"] = "2024-01-02T10:00:00+00:00"
     frame, _ = _read(_parquet(tmp_path / "note.parquet", rows), time={"timezone": "Europe/Berlin"})
     assert list(frame["note_id"]) == ["9"]
@@ -302,10 +278,10 @@ def test_parquet_may_have_upper_case_names_text_and_an_offset(tmp_path: Path) ->
 
 
 def test_parquet_that_lacks_a_column_is_refused_and_damaged_parquet_quarantined(tmp_path: Path) -> None:
-    rows = [{k: v for k, v in _row().items() if k != "note_title"}]
+    rows = [{k: v for k, v in omop_note().items() if k != "note_title"}]
     with pytest.raises(DeliveryError, match="there is no column 'note_title'"):
         _read(_parquet(tmp_path / "note.parquet", rows))
-    path = _parquet(tmp_path / "cut.parquet", [_row()])
+    path = _parquet(tmp_path / "cut.parquet", [omop_note()])
     path.write_bytes(path.read_bytes()[:-8])
     frame, ledger = _read(path)
     assert frame.empty

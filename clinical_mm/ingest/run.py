@@ -5,8 +5,6 @@ record means belongs to the readers.
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,23 +13,11 @@ import pyarrow as pa
 
 from clinical_mm import tables
 from clinical_mm.errors import DeliveryError
-from clinical_mm.ingest.catalogue import GenomicSource, catalogue_summary, feature_catalogue
-from clinical_mm.ingest.clinical import read_clinical
-from clinical_mm.ingest.delivery import Delivery, delivery_fingerprint, matching_files
-from clinical_mm.ingest.fhir import read_notes_fhir
-from clinical_mm.ingest.gene_sets import load_gene_sets
-from clinical_mm.ingest.gene_symbols import SHIPPED, Renaming
-from clinical_mm.ingest.genomics import read_genomics_matrix
-from clinical_mm.ingest.ledger import Ledger, is_conserved
-from clinical_mm.ingest.maf import read_genomics_maf
-from clinical_mm.ingest.notes import read_notes_table
-from clinical_mm.ingest.notes_files import read_notes_files
-from clinical_mm.ingest.notes_omop import read_notes_omop
-from clinical_mm.ingest.outcomes import read_outcomes
-from clinical_mm.ingest.samples import GenomicTables, write_values
-from clinical_mm.ingest.sites import SiteTable, load_sites
-from clinical_mm.ingest.spectra import load_signatures
-from clinical_mm.ingest.vcf import read_genomics_vcf
+from clinical_mm.ingest.catalogue import catalogue_summary
+from clinical_mm.ingest.delivery import Delivery, delivery_fingerprint
+from clinical_mm.ingest.ledger import is_conserved
+from clinical_mm.ingest.samples import write_values
+from clinical_mm.ingest.source_reading import SourceRead, beside_the_study, read_source
 from clinical_mm.store import (
     Store,
     content_hash,
@@ -44,17 +30,6 @@ from clinical_mm.store import (
 from clinical_mm.study.root import Study
 from clinical_mm.study.sources import (
     STAGES,
-    ClinicalSource,
-    DicomSource,
-    GenomicsMafSource,
-    GenomicsMatrixSource,
-    GenomicsVcfSource,
-    NotesFhirSource,
-    NotesFilesSource,
-    NotesOmopSource,
-    NotesTableSource,
-    OutcomesSource,
-    Source,
 )
 from clinical_mm.summary import Check, StageSummary
 
@@ -68,31 +43,9 @@ _TABLES = {
     "clinical": tables.CLINICAL,
     "outcomes": tables.OUTCOMES,
 }
-_RECORD_KINDS = {
-    "notes_table": "row",
-    "notes_files": "file",
-    "notes_fhir": "resource",
-    "notes_omop": "row",
-    "dicom": "file",
-    "genomics_matrix": "sample",
-    "genomics_maf": "variant",
-    "genomics_vcf": "sample",
-    "clinical": "row",
-    "outcomes": "row",
-}
 _FATES = ("accepted", "duplicate", "superseded", "quarantined")
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Read:
-    """What a source brought: rows of the stage's table, values beside them and their catalogue, and the ledger."""
-
-    rows: pd.DataFrame
-    ledger: Ledger
-    values: pa.Table | None = None
-    features: pd.DataFrame | None = None
 
 
 def ingest_delivery(study: Study, store: Store, delivery: Delivery) -> list[StageSummary]:
@@ -136,7 +89,7 @@ def ingest_stage(
         if standing is not None and not force:
             return _summary(stage, delivery, standing, is_unchanged=True)
         names = study.sources_of_stage(stage)
-        read = {name: _read(name, study, delivery, store) for name in names}
+        read = {name: read_source(name, study, delivery, store) for name in names}
         about = {"delivery": delivery.name, "stage": stage}
         if standing is not None:
             content = _content(folder, _TABLES[stage], read)
@@ -159,34 +112,8 @@ def _fingerprint(study: Study, delivery: Delivery, stage: str) -> str:
     beside = ("sequenced", "manifest", "attachments")
     patterns = [p for s in sources.values() for p in (s.path, *(getattr(s, b, None) for b in beside)) if p]
     parts = [stage, delivery.name, settings, delivery_fingerprint(delivery, patterns), VERSION]
-    for name, source in sources.items():
-        if isinstance(source, GenomicsVcfSource) and source.sites is not None:
-            table = _sites(name, source, study)
-            parts.append([name, table.names, [str(site) for site in table.sites]])
-        if isinstance(source, GenomicSource) and source.symbols.normalise:
-            parts.append([name, file_hash(_symbols_path(source, study) or SHIPPED)])
-        parts += [[name, file_hash(path)] for path in _files_of_features(source, study) if path.is_file()]
+    parts += [[name, *beside_the_study(name, source, study)] for name, source in sources.items()]
     return content_hash(*parts)
-
-
-def _sites(name: str, source: GenomicsVcfSource, study: Study) -> SiteTable:
-    if source.sites is None:
-        return SiteTable()
-    return load_sites(name, source.sites, study.resolve_path(source.sites.path))
-
-
-def _symbols_path(source: GenomicSource, study: Study) -> Path | None:
-    return None if source.symbols.path is None else study.resolve_path(source.symbols.path)
-
-
-def _files_of_features(source: Source, study: Study) -> list[Path]:
-    """Files beside the study that decide a source's features: gene sets and signatures."""
-    named = []
-    if isinstance(source, GenomicsMatrixSource) and source.gene_sets is not None:
-        named.append(source.gene_sets.path)
-    if isinstance(source, GenomicsMafSource) and source.spectrum is not None and source.spectrum.signatures:
-        named.append(source.spectrum.signatures)
-    return [study.resolve_path(path) for path in named]
 
 
 def _standing(folder: Path, fingerprint: str) -> Path | None:
@@ -197,7 +124,7 @@ def _standing(folder: Path, fingerprint: str) -> Path | None:
     return path if about.get("inputs", about["fingerprint"]) == fingerprint else None
 
 
-def _content(folder: Path, table: tables.Table, read: dict[str, _Read]) -> str:
+def _content(folder: Path, table: tables.Table, read: dict[str, SourceRead]) -> str:
     """Hash of the files that would be the snapshot; they are written aside, where the next snapshot cleans up."""
     with TemporaryDirectory(prefix=".comparing-", dir=folder) as aside:
         _write(Path(aside), table, read)
@@ -208,65 +135,7 @@ def _hash_of_files(directory: Path) -> str:
     return content_hash([[path.name, file_hash(path)] for path in sorted(directory.iterdir())])
 
 
-def _read(name: str, study: Study, delivery: Delivery, store: Store) -> _Read:
-    source = study.sources[name]
-    ledger = Ledger(name, delivery.name, _RECORD_KINDS[source.kind])
-    files = matching_files(delivery, source)
-    if isinstance(source, GenomicSource):
-        renaming = Renaming.of(name, source.symbols, _symbols_path(source, study))
-        genomic = _read_genomic(name, source, study, delivery, files, ledger, renaming)
-        features = feature_catalogue(name, source, delivery.name, genomic, renaming)
-        return _Read(genomic.samples, ledger, genomic.values, features)
-    return _Read(_reader(source, store)(name, source, delivery, files, ledger), ledger)
-
-
-def _read_genomic(  # noqa: PLR0917
-    name: str,
-    source: GenomicSource,
-    study: Study,
-    delivery: Delivery,
-    files: list[Path],
-    ledger: Ledger,
-    renaming: Renaming,
-) -> GenomicTables:
-    if isinstance(source, GenomicsMatrixSource):
-        sets = None
-        if source.gene_sets is not None:
-            sets = load_gene_sets(name, source.gene_sets.path, study.resolve_path(source.gene_sets.path))
-        return read_genomics_matrix(name, source, delivery, files, ledger, renaming, sets)
-    if isinstance(source, GenomicsVcfSource):
-        sites = _sites(name, source, study)
-        return read_genomics_vcf(name, source, sites, delivery, files, ledger, renaming=renaming)
-    signatures = None
-    if source.spectrum is not None and source.spectrum.signatures is not None:
-        declared = source.spectrum.signatures
-        signatures = load_signatures(name, declared, study.resolve_path(declared))
-    return read_genomics_maf(name, source, delivery, files, ledger, renaming, signatures)
-
-
-def _reader(source: Source, store: Store) -> Callable[..., pd.DataFrame]:
-    if isinstance(source, DicomSource):
-        # Its decoders take a second to import, which no other stage needs.
-        from clinical_mm.ingest.imaging import read_dicom  # noqa: PLC0415
-
-        def read(
-            name: str, source: DicomSource, delivery: Delivery, files: list[Path], ledger: Ledger
-        ) -> pd.DataFrame:
-            return read_dicom(name, source, delivery, files, ledger, store.volumes)
-
-        return read
-    readers: dict[type, Callable[..., pd.DataFrame]] = {
-        NotesTableSource: read_notes_table,
-        NotesFilesSource: read_notes_files,
-        NotesFhirSource: read_notes_fhir,
-        NotesOmopSource: read_notes_omop,
-        ClinicalSource: read_clinical,
-        OutcomesSource: read_outcomes,
-    }
-    return readers[type(source)]
-
-
-def _write(directory: Path, table: tables.Table, read: dict[str, _Read]) -> None:
+def _write(directory: Path, table: tables.Table, read: dict[str, SourceRead]) -> None:
     tables.write_table(table, _concatenated(table, [r.rows for r in read.values()]), directory)
     records = _concatenated(tables.RECORDS, [r.ledger.records() for r in read.values()])
     tables.write_table(tables.RECORDS, records, directory)

@@ -81,13 +81,13 @@ import sys
 from clinical_mm.ingest import run
 from clinical_mm import cli
 
-real = run._read
+real = run.read_source
 def read(*args):
     print("reading", flush=True)
     sys.stdin.read()
-    run._read = real
+    run.read_source = real
     return real(*args)
-run._read = read
+run.read_source = read
 cli.main()
 """
 

@@ -305,14 +305,14 @@ def test_a_retry_that_changes_nothing_leaves_the_store_to_the_byte(study: Study,
 def test_only_stages_that_hold_something_in_quarantine_are_read_again(
     study: Study, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = run._read
+    real = run.read_source
     read = []
 
     def spy(name: str, *rest: Any) -> Any:
         read.append(name)
         return real(name, *rest)
 
-    monkeypatch.setattr(run, "_read", spy)
+    monkeypatch.setattr(run, "read_source", spy)
     assert retry_delivery(study, store, find_delivery(study, "d2")).tables == {}
     assert read == []
     retry_delivery(study, store, find_delivery(study, "d1"))

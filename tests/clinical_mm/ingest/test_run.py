@@ -16,7 +16,7 @@ import pytest
 
 from clinical_mm import tables
 from clinical_mm.errors import DeliveryError, StoreError
-from clinical_mm.ingest import run
+from clinical_mm.ingest import run, source_reading
 from clinical_mm.ingest.delivery import Delivery, find_delivery
 from clinical_mm.ingest.ledger import Ledger
 from clinical_mm.ingest.omop import NOTE_COLUMNS
@@ -222,7 +222,7 @@ def test_the_same_delivery_again_does_nothing_and_says_so(
     def never(*_: object) -> None:
         raise AssertionError("read again")
 
-    monkeypatch.setattr(run, "_read", never)
+    monkeypatch.setattr(run, "read_source", never)
     again = ingest_delivery(study, store, delivery)
     assert all(s.is_unchanged for s in again)
     assert [s.path for s in again] == [s.path for s in first]
@@ -305,7 +305,7 @@ def test_a_delivery_that_brings_nothing_gives_empty_tables_and_counts_of_zero(
 def test_a_reader_that_loses_a_record_fails_the_check(
     study: Study, store: Store, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = run.read_outcomes
+    real = source_reading.read_outcomes
 
     def forgetful(
         name: str, source: OutcomesSource, delivery: Delivery, files: list[Path], ledger: Ledger
@@ -313,7 +313,7 @@ def test_a_reader_that_loses_a_record_fails_the_check(
         ledger.found()
         return real(name, source, delivery, files, ledger)
 
-    monkeypatch.setattr(run, "read_outcomes", forgetful)
+    monkeypatch.setattr(source_reading, "read_outcomes", forgetful)
     summary = ingest_stage(study, store, delivery, "outcomes")
     assert [c.name for c in summary.failed_checks] == ["conservation"]
     assert summary.failed_checks[0].sentence == "4 records found, 3 of known fate"

@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from clinical_mm.errors import DeliveryError
-from clinical_mm.ingest.opening import FREE_BYTES, UnreadableFileError, content_ending, open_text
+from clinical_mm.ingest.opening import (
+    FREE_BYTES,
+    UnreadableFileError,
+    check_malformed,
+    content_ending,
+    open_text,
+)
 from clinical_mm.study.sources import TableFormat
 
 _TAB_ENDINGS = {".tsv", ".txt", ".maf", ".tab"}
 _BLANK = frozenset({"\n", "\r\n", "\r"})
-_MOST_MALFORMED = 200_000
 _LONGEST_FIELD = 2**31 - 1  # the csv module's own limit of 131,072 characters is less than a long note
 
 
@@ -86,11 +91,7 @@ def read_delimited(
                 elif problem is None and len(fields) != n_columns:
                     problem = f"the row has {len(fields)} fields and the header {n_columns}"
                 n_malformed += problem is not None
-                if n_malformed > _MOST_MALFORMED and 2 * n_malformed > number:
-                    raise UnreadableFileError(
-                        "malformed_file",
-                        f"more than {_MOST_MALFORMED} rows have no usable fields: is it a table?",
-                    )
+                check_malformed(n_malformed, number)
                 yield Record(number, fields, problem)
                 if problem is not None and lines.is_exhausted and not fields:
                     # The open quote swallowed all that follows: read that anew, after the line of the quote. After

@@ -14,7 +14,7 @@ from typing import IO
 import msgspec
 
 from clinical_mm.ingest.ledger import RecordRefusedError
-from clinical_mm.ingest.opening import content_ending, open_bytes
+from clinical_mm.ingest.opening import check_malformed, content_ending, open_bytes
 from clinical_mm.ingest.resources import Bundle, BundleEntry, ExportManifest, ResourceHead
 
 MALFORMED_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -58,7 +58,7 @@ def resources_of(path: Path, place: str) -> Iterator[FoundResource]:
         place: the path within the delivery: the locators begin with it.
 
     Raises:
-        UnreadableFileError: as `open_bytes`, also after some were yielded.
+        UnreadableFileError: as `open_bytes`, or nearly no line holds a resource; also after some were yielded.
     """
     with open_bytes(path) as stream:
         n_read = 0
@@ -68,10 +68,14 @@ def resources_of(path: Path, place: str) -> Iterator[FoundResource]:
                 yield from _found(place, f"{place}#", beginning + stream.read())
                 return
             yield from _found(f"{place}#line {n_read}", f"{place}#line {n_read} ", beginning)
+        n_malformed = 0
         for number, line in enumerate(stream, start=n_read + 1):
             content = (line.removeprefix(_MARK) if number == 1 else line).strip()
             if content:
-                yield from _found(f"{place}#line {number}", f"{place}#line {number} ", content)
+                for found in _found(f"{place}#line {number}", f"{place}#line {number} ", content):
+                    n_malformed += found.problem is not None
+                    yield found
+                check_malformed(n_malformed, number)
 
 
 def _first_line(stream: IO[bytes]) -> tuple[int, bytes]:

@@ -30,6 +30,9 @@ FREE_BYTES = 4 << 20
 FREE_BYTES_SPARSE = 8 << 20
 """So much may come of a compressed matrix, which may honestly hold nearly nothing but zeros."""
 
+MOST_MALFORMED = 200_000
+"""More malformed records are kept one by one only where they are the lesser part of a file."""
+
 MAX_UNFOLDING = 100
 """Beyond that, a file that unfolds to more than so many times its size is refused. Tables of records reach a tenth of
 it; a matrix with one 1 in a thousand zeros reaches 400, and a bomb 1,032, where deflate ends."""
@@ -103,6 +106,19 @@ def bounded(
         The stream; reading it raises `UnreadableFileError` (`too_large`) where more comes of it.
     """
     return io.BufferedReader(_Unfolding(stream, packed, free_bytes, times), _PIECE)
+
+
+def check_malformed(n_malformed: int, n_records: int) -> None:
+    """Refuse a file of which nearly nothing is a record: a bomb may hold millions of lines that each want an entry.
+
+    Raises:
+        UnreadableFileError: malformed_file.
+    """
+    if n_malformed > MOST_MALFORMED and 2 * n_malformed > n_records:
+        raise UnreadableFileError(
+            "malformed_file",
+            f"more than {MOST_MALFORMED} of its records are malformed: is it such a file at all?",
+        )
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clinical_mm.ingest.delimited import read_delimited
+from clinical_mm.ingest.fhir_files import resources_of
 from clinical_mm.ingest.html_text import html_to_text
 from clinical_mm.ingest.ledger import RecordRefusedError
 from clinical_mm.ingest.numeric_files import Layout, read_numeric
@@ -83,6 +84,23 @@ def test_a_table_of_nothing_but_malformed_rows_is_one_record(tmp_path: Path) -> 
     with pytest.raises(UnreadableFileError) as caught:
         list(read_delimited(path, TableFormat(), "s"))
     assert caught.value.reason_code == "malformed_file"
+
+
+@pytest.mark.parametrize("line", [b'"\n', b"{}\n"])
+def test_a_fhir_file_of_nothing_but_malformed_lines_is_one_record(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "a.ndjson"
+    path.write_bytes(line * 300_000)
+    with pytest.raises(UnreadableFileError) as caught:
+        for _ in resources_of(path, "a.ndjson"):
+            pass
+    assert caught.value.reason_code == "malformed_file"
+
+
+def test_a_fhir_file_whose_lesser_part_is_malformed_keeps_its_resources(tmp_path: Path) -> None:
+    path = tmp_path / "a.ndjson"
+    path.write_bytes((b'{"resourceType": "Patient"}\n' * 2 + b"{}\n") * 210_000)
+    kinds = [found.kind for found in resources_of(path, "a.ndjson")]
+    assert (kinds.count("Patient"), kinds.count("")) == (420_000, 210_000)
     path.write_bytes(b"a,b\n" + b"x\n" * 1000 + b"1,2\n")
     assert sum(record.problem is not None for record in read_delimited(path, TableFormat(), "s")) == 1000
 
